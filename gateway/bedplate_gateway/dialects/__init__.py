@@ -1,0 +1,1 @@
+"""The wire languages: each decodes a body into the canonical request and encodes canonical events."""
