@@ -19,9 +19,9 @@ nothing may say so before the turn and its record are durable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from enum import StrEnum
-from typing import Protocol, TypeAlias, Union
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -117,7 +117,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True, tag="finish"):
     usage: Usage
 
 
-Event: TypeAlias = Union[Start, PartStart, Delta, PartEnd, Progress, Finish]
+Event: TypeAlias = Start | PartStart | Delta | PartEnd | Progress | Finish
 Batch: TypeAlias = Sequence[Event]
 
 
@@ -130,9 +130,9 @@ class EventStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Batch]: ...
 
-    async def __anext__(self) -> Batch: ...
+    def __anext__(self) -> Awaitable[Batch]: ...
 
-    async def aclose(self) -> None: ...
+    def aclose(self) -> Awaitable[None]: ...
 
 
 __all__ = [

@@ -7,7 +7,7 @@ may be added with a default but never renamed or given another meaning without a
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import msgspec
 
@@ -41,7 +41,7 @@ class MediaUrl(msgspec.Struct, frozen=True, tag_field="source", tag="url"):
     media_type: str | None = None
 
 
-Media: TypeAlias = Union[MediaBytes, MediaUrl]
+Media: TypeAlias = MediaBytes | MediaUrl
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -51,33 +51,33 @@ class Signature(msgspec.Struct, frozen=True):
     value: str
 
 
-class Text(_Part, tag="text"):
+class Text(_Part, frozen=True, tag="text"):
     """Plain text."""
 
     text: str
 
 
-class Image(_Part, tag="image"):
+class Image(_Part, frozen=True, tag="image"):
     """A picture. `detail` is OpenAI's hint (`low`, `high`, `auto`)."""
 
     media: Media
     detail: str | None = None
 
 
-class Audio(_Part, tag="audio"):
+class Audio(_Part, frozen=True, tag="audio"):
     """Sound; `transcript` where the model gave one."""
 
     media: Media
     transcript: str | None = None
 
 
-class Video(_Part, tag="video"):
+class Video(_Part, frozen=True, tag="video"):
     """Moving pictures."""
 
     media: Media
 
 
-class Document(_Part, tag="document"):
+class Document(_Part, frozen=True, tag="document"):
     """A file to read. `name` is shown to the model; `context` and `citations` are vendors' hints."""
 
     media: Media
@@ -86,21 +86,21 @@ class Document(_Part, tag="document"):
     citations: bool = False
 
 
-class Reasoning(_Part, tag="reasoning"):
+class Reasoning(_Part, frozen=True, tag="reasoning"):
     """What a model thought before it answered, as far as it says so."""
 
     text: str
     signature: Signature | None = None
 
 
-class RedactedReasoning(_Part, tag="redacted_reasoning"):
+class RedactedReasoning(_Part, frozen=True, tag="redacted_reasoning"):
     """Reasoning that its provider encrypted. Opaque; only ever sent back to `origin`."""
 
     data: bytes
     origin: str
 
 
-class ToolCall(_Part, tag="tool_call"):
+class ToolCall(_Part, frozen=True, tag="tool_call"):
     """A call that the model asks for.
 
     `arguments` is the model's own text, JSON or not: what does not parse is the model's mistake and must
@@ -112,13 +112,13 @@ class ToolCall(_Part, tag="tool_call"):
     arguments: str
 
 
-class Refusal(_Part, tag="refusal"):
+class Refusal(_Part, frozen=True, tag="refusal"):
     """The model's own refusal, in its words."""
 
     text: str
 
 
-class CachePoint(_Part, tag="cache_point"):
+class CachePoint(_Part, frozen=True, tag="cache_point"):
     """Everything before this may be cached by the provider; `ttl` as the vendor spells it (`5m`, `1h`)."""
 
     ttl: str | None = None
@@ -132,14 +132,14 @@ class GuardQualifier(StrEnum):
     GUARD_CONTENT = "guard_content"
 
 
-class GuardContent(_Part, tag="guard_content"):
+class GuardContent(_Part, frozen=True, tag="guard_content"):
     """Content that the caller marks for the guardrail; the model sees it as its plain content."""
 
-    content: Union[Text, Image]
+    content: Text | Image
     qualifiers: tuple[GuardQualifier, ...] = ()
 
 
-class ToolResult(_Part, tag="tool_result"):
+class ToolResult(_Part, frozen=True, tag="tool_result"):
     """What a tool answered to the call `call_id`. `is_error` says that the tool failed."""
 
     call_id: str
@@ -147,22 +147,22 @@ class ToolResult(_Part, tag="tool_result"):
     is_error: bool = False
 
 
-ToolResultPart: TypeAlias = Union[Text, Image, Audio, Video, Document]
+ToolResultPart: TypeAlias = Text | Image | Audio | Video | Document
 
-Part: TypeAlias = Union[
-    Text,
-    Image,
-    Audio,
-    Video,
-    Document,
-    Reasoning,
-    RedactedReasoning,
-    ToolCall,
-    ToolResult,
-    Refusal,
-    CachePoint,
-    GuardContent,
-]
+Part: TypeAlias = (
+    Text
+    | Image
+    | Audio
+    | Video
+    | Document
+    | Reasoning
+    | RedactedReasoning
+    | ToolCall
+    | ToolResult
+    | Refusal
+    | CachePoint
+    | GuardContent
+)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

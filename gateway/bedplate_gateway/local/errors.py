@@ -1,4 +1,6 @@
-"""What goes wrong while the local stack starts: for the operator at the terminal, never for a client of the API."""
+"""What goes wrong while the local stack starts: for the operator at the terminal, never for a client of the
+API.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ PLAIN_UPDATE_EVERY_S = 20.0
 
 
 class Progress(Protocol):
-    """Receives the steps of a slow job, one at a time: `step`, any number of `update`, then `done` or `failed`."""
+    """Receives the steps of a slow job, one at a time: `step`, any number of `update`, then `done` or
+    `failed`.
+    """
 
     def step(self, title: str) -> None:
         """A step named `title` begins."""
@@ -32,6 +34,10 @@ class Progress(Protocol):
         """The current step, if there is one, ended badly; the error itself is reported by the caller."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something happened outside the steps, e.g. a part was restarted."""
+        ...
+
 
 class SilentProgress:
     """Shows nothing: for programs and tests."""
@@ -43,6 +49,8 @@ class SilentProgress:
     def done(self) -> None: ...
 
     def failed(self) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 class ConsoleProgress:
@@ -77,6 +85,9 @@ class ConsoleProgress:
 
     def failed(self) -> None:
         self._end("failed")
+
+    def note(self, text: str) -> None:
+        self._line(text)
 
     def _end(self, how: str) -> None:
         if not self._title:

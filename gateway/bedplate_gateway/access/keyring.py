@@ -1,0 +1,82 @@
+"""The installation's master key and what is derived from it: one key per purpose, never the master itself."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_KEY_BYTES = 32
+_TOKEN_PREFIX = "bp_"  # noqa: S105 - a public prefix that lets scanners recognise a leaked key
+
+
+class KeyringError(Exception):
+    """The master key cannot be read or made."""
+
+
+class Keyring:
+    """Derives every key of the installation from one master key by HKDF with a label per purpose."""
+
+    def __init__(self, master: bytes) -> None:
+        if len(master) != _KEY_BYTES:
+            raise KeyringError(f"a master key has {_KEY_BYTES} bytes, this one has {len(master)}")
+        self._api_key = _derived(master, "api-key-hash")
+        self._cache_salt = _derived(master, "cache-salt")
+
+    def token_hash(self, token: str) -> bytes:
+        """The keyed hash under which an API key is stored and looked up. The hash is no credential."""
+        return hmac.digest(self._api_key, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def cache_salt(self, project: str) -> str:
+        """The salt that keeps this project's cached prefixes from every other's on a shared engine."""
+        return hmac.new(self._cache_salt, project.encode(), hashlib.sha256).hexdigest()
+
+
+def new_token() -> str:
+    """A new API key: 256 random bits behind a prefix that secret scanners can recognise."""
+    return _TOKEN_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+
+
+def read_keyring(path: Path) -> Keyring:
+    """The keyring of the master key in `path`. Raises `KeyringError` when there is none or others can read it."""
+    try:
+        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+            raise KeyringError(f"{path} can be read by other users; run: chmod 600 {path}")
+        return Keyring(bytes.fromhex(path.read_text().strip()))
+    except FileNotFoundError:
+        raise KeyringError(
+            f"there is no master key at {path}; `bedplate up` makes one, or set BEDPLATE_MASTER_KEY_FILE"
+        ) from None
+    except ValueError:
+        raise KeyringError(f"{path} does not hold 64 hexadecimal digits") from None
+
+
+def ensure_master_key(path: Path) -> None:
+    """Make a master key at `path` unless there is one. Atomic, readable by its owner only."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)  # fails when another process was first, and then its key counts
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+def _derived(master: bytes, label: str) -> bytes:
+    return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=f"bedplate/{label}".encode()).derive(master)
+
+
+__all__ = ["Keyring", "KeyringError", "ensure_master_key", "new_token", "read_keyring"]

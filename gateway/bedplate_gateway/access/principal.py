@@ -1,0 +1,49 @@
+"""The caller, once known, and what a caller may do."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from bedplate_core.errors import PermissionDenied
+from bedplate_core.ids import KeyId, ProjectId
+
+
+class Action(StrEnum):
+    """What a route does, in Bedrock's style. Every route that is not public declares one."""
+
+    INVOKE_MODEL = "bedrock:InvokeModel"
+    LIST_MODELS = "bedrock:ListFoundationModels"
+    READ_SESSION = "bedrock:GetSession"
+    READ_METRICS = "bedplate:ReadMetrics"
+    READ_DOCUMENTATION = "bedplate:ReadDocumentation"
+
+
+class Role(StrEnum):
+    """A ready-made set of actions."""
+
+    ADMINISTRATOR = "administrator"
+    SERVICE = "service"
+
+
+PERMITTED: dict[Role, frozenset[Action]] = {
+    Role.ADMINISTRATOR: frozenset(Action),
+    Role.SERVICE: frozenset({Action.INVOKE_MODEL, Action.LIST_MODELS, Action.READ_SESSION, Action.READ_DOCUMENTATION}),
+}
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticated caller. There is no principal without a project."""
+
+    key_id: KeyId
+    project: ProjectId
+    role: Role
+
+    def require(self, action: Action) -> None:
+        """Raise `PermissionDenied` unless this principal may do `action`."""
+        if action not in PERMITTED[self.role]:
+            raise PermissionDenied(f"this key has the role {self.role.value!r}, which does not permit {action.value}")
+
+
+__all__ = ["PERMITTED", "Action", "Principal", "Role"]

@@ -1,0 +1,1 @@
+"""What there is: providers, models, guardrails and projects, and the snapshot that every call reads."""

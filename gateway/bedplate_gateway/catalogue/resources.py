@@ -1,0 +1,99 @@
+"""The resources that an operator declares, as they stand in YAML files and in the `resource` table.
+
+    kind: Provider            kind: Model                 kind: Guardrail           kind: Project
+    name: fleet               name: smollm2               name: safe                name: default
+    spec:                     spec:                       project: default          spec:
+      kind: vllm                provider: fleet           spec:                       guardrail: safe
+      urls: [http://...]        upstream_model: smollm2     blockedInputMessaging: ...
+
+Providers and models belong to the installation, guardrails to a project.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from bedplate_core.jsonvalue import JSON
+from bedplate_guardrails.document import GuardrailDocument
+from bedplate_providers.base import Profile
+from bedplate_providers.endpoints import Endpoint
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A name that clients use, and where it leads. `upstream_model` is the name there; the same when None."""
+
+    provider: str
+    upstream_model: str | None = None
+    profile: Profile = Profile()
+
+
+class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a project. `guardrail` names one of its guardrails, which then holds for every call."""
+
+    guardrail: str | None = None
+
+
+class _Named(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    name: str
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= 128 or not self.name.isprintable() or self.name != self.name.strip():
+            raise ValueError("name must be 1 to 128 printable characters")
+
+
+class ProviderResource(_Named, frozen=True, kw_only=True, tag="Provider"):
+    """An upstream."""
+
+    spec: Endpoint
+
+
+class ModelResource(_Named, frozen=True, kw_only=True, tag="Model"):
+    """A model name."""
+
+    spec: ModelSpec
+
+
+class GuardrailResource(_Named, frozen=True, kw_only=True, tag="Guardrail"):
+    """A policy of one project."""
+
+    project: str = "default"
+    spec: GuardrailDocument
+
+
+class ProjectResource(_Named, frozen=True, kw_only=True, tag="Project"):
+    """A project; made when it does not exist."""
+
+    spec: ProjectSpec = ProjectSpec()
+
+
+Resource: TypeAlias = ProviderResource | ModelResource | GuardrailResource | ProjectResource
+
+
+class ResourceError(Exception):
+    """A resource cannot be used; the message says which, where and why."""
+
+
+def decode_resource(value: JSON) -> Resource:
+    """The resource that one document describes. Raises `ResourceError` naming the field that does not fit."""
+    try:
+        return msgspec.convert(value, Resource)
+    except msgspec.ValidationError as error:
+        kind, name = "resource", ""
+        if isinstance(value, dict):
+            kind, name = str(value.get("kind", "resource")), str(value.get("name", ""))
+        raise ResourceError(f"{kind} {name!r}: {error}") from None
+
+
+__all__ = [
+    "GuardrailResource",
+    "ModelResource",
+    "ModelSpec",
+    "ProjectResource",
+    "ProjectSpec",
+    "ProviderResource",
+    "Resource",
+    "ResourceError",
+    "decode_resource",
+]

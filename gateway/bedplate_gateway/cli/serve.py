@@ -1,0 +1,91 @@
+"""`bedplate serve`: the gateway alone."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import click
+import uvicorn
+
+from bedplate_gateway.access.principal import Role
+from bedplate_gateway.catalogue.repository import list_keys
+from bedplate_gateway.cli.options import database_option, home_option, host_option, port_option
+from bedplate_gateway.database import database_config
+from bedplate_gateway.records.logs import configure_logs
+from bedplate_gateway.settings import Settings, SettingsError, export_settings, settings_from_environment
+from bedplate_migrations.runner import MigrationError, revision_state
+from bedplate_store.database import Database
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@click.command()
+@home_option
+@host_option
+@port_option
+@database_option
+@click.option("--workers", type=click.IntRange(1, 128), help="Gateway processes (BEDPLATE_WORKERS, default 1).")
+def serve(home: Path | None, host: str | None, port: int | None, database_url: str | None, workers: int | None) -> None:
+    """Run the gateway alone, on a database that is there and migrated.
+
+    Every request needs an API key (`bedplate keys create`). On another address than loopback the gateway starts only
+    when there is an administrator's key. SIGTERM lets running answers end first.
+    """
+    settings = settings_from_environment(home=home, host=host, port=port, database_url=database_url, workers=workers)
+    configure_logs(settings.log_format)
+    check_migrated(settings)
+    if settings.host not in _LOOPBACK:
+        asyncio.run(_require_administrator(settings))
+    metrics_dir = _metrics_dir(settings) if settings.workers > 1 else None
+    export_settings(settings, metrics_dir)
+    uvicorn.run(
+        "bedplate_gateway.asgi:application",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers if settings.workers > 1 else None,
+        http="httptools",
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+    )
+
+
+def check_migrated(settings: Settings) -> None:
+    """Raise `MigrationError` unless the database has exactly the schema that this code knows."""
+    current, head = revision_state(database_config(settings).url)
+    if current != head:
+        raise MigrationError(
+            f"the database is at revision {current or 'none'}, this version needs {head}: run bedplate migrate"
+        )
+
+
+async def _require_administrator(settings: Settings) -> None:
+    database = Database(database_config(settings))
+    try:
+        async with database.installation() as connection:
+            keys = await list_keys(connection)
+    finally:
+        await database.aclose()
+    if not any(key.role is Role.ADMINISTRATOR and key.revoked_at is None for key in keys):
+        raise SettingsError(
+            f"--host {settings.host} is not a loopback address and there is no administrator yet;"
+            " first run: bedplate keys create --role administrator"
+        )
+
+
+def _metrics_dir(settings: Settings) -> Path:
+    folder = settings.home / "run" / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+__all__ = ["check_migrated", "serve"]

@@ -1,0 +1,200 @@
+"""The owner of one call: it follows the events to their end and writes exactly one record, however they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from bedplate_core.errors import GatewayError
+from bedplate_core.events import Batch, EventStream, Finish, Progress
+from bedplate_core.ids import CallId, SessionId
+from bedplate_core.usage import Usage
+from bedplate_core.verdicts import Verdict
+from bedplate_gateway.access.principal import Principal
+from bedplate_gateway.engine.settlement import Settlements
+from bedplate_gateway.records.record import CallRecord
+from bedplate_gateway.records.recorder import Recorder
+
+_log = structlog.stdlib.get_logger("bedplate.engine")
+
+CANCELLED = "cancelled"
+COMPLETED = "completed"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls what, as the edge and the dialect know it. `started_s` is `time.perf_counter()` at arrival."""
+
+    id: CallId
+    principal: Principal
+    dialect: str
+    operation: str
+    started_s: float
+
+
+class Answer:
+    """An event stream with an owner.
+
+    The engine fills it in as the call proceeds: route, session, guardrail, upstream. From the first line on it owes one
+    record. The record is written when the last event is about to leave (and is durable before it does), when the
+    stream or the preparation raises, or when `aclose` finds that nobody waited for the end. Only the first of
+    these counts. Before the record is written, everything held is released, the upstream first.
+    """
+
+    def __init__(self, call: Call, stream: bool, model: str | None, recorder: Recorder, settle: Settlements) -> None:
+        self.call = call
+        self.session_id: SessionId | None = None
+        self.model = model
+        self.provider: str | None = None
+        self.upstream_model: str | None = None
+        self.versions: dict[str, str] = {}
+        self.usage: Usage | None = None
+        self._stream = stream
+        self._recorder = recorder
+        self._settlements = settle
+        self._started_at = datetime.now(UTC)
+        self._first_event_s: float | None = None
+        self._stop_reason: str | None = None
+        self._verdicts: list[Callable[[], tuple[Verdict, ...]]] = []
+        self._held: list[Callable[[], Awaitable[None]]] = []
+        self._events: EventStream | None = None
+        self._finish: Finish | None = None
+        self._settled = False
+
+    def hold(self, release: Callable[[], Awaitable[None]]) -> None:
+        """Have `release` (returning an awaitable) called once at the end, in the reverse order of holding."""
+        self._held.append(release)
+
+    def verdicts_from(self, source: Callable[[], tuple[Verdict, ...]]) -> None:
+        """Ask `source` for verdicts when the record is written."""
+        self._verdicts.append(source)
+
+    def first_event(self) -> None:
+        """Note that the upstream's first event is there."""
+        self._first_event_s = time.perf_counter()
+
+    def follow(self, events: EventStream) -> None:
+        """From now on this answer's events are those of `events`, the outermost stage."""
+        self._events = events
+        self.hold(events.aclose)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Response headers that every dialect sends with this answer."""
+        headers: dict[str, str] = {"x-request-id": self.call.id}
+        if self.session_id is not None:
+            headers["x-bedplate-session"] = self.session_id
+        return headers
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self
+
+    async def __anext__(self) -> Batch:
+        if self._finish is not None:
+            return await self._last()
+        if self._events is None or self._settled:
+            raise StopAsyncIteration
+        try:
+            batch = await anext(self._events)
+        except StopAsyncIteration:
+            if not self._settled:
+                await self.fail(RuntimeError("the stream ended without Finish"))
+            raise
+        except BaseException as error:
+            await self.fail(error)
+            raise
+        last = batch[-1]
+        if type(last) is Finish:
+            self._finish = last
+            self._note(batch)
+            if len(batch) > 1:
+                return batch[:-1]  # nothing that is ready waits for the record, only the end does
+            return await self._last()
+        self._note(batch)
+        return batch
+
+    def _note(self, batch: Batch) -> None:
+        for event in batch:
+            if type(event) is Progress or type(event) is Finish:
+                self.usage = event.usage
+
+    async def _last(self) -> Batch:
+        finish = self._finish
+        if finish is None:
+            raise StopAsyncIteration
+        self._finish = None
+        self._stop_reason = finish.stops[0].reason.value if finish.stops else None
+        await self._settle(COMPLETED, 200, None)
+        return [finish]
+
+    async def fail(self, error: BaseException) -> None:
+        """The call ended with `error` before its last event. Returns once that is on record.
+
+        A cancellation means that the client left or the process stops. When the caller itself is cancelled meanwhile,
+        the record is written all the same.
+        """
+        match error:
+            case asyncio.CancelledError() | GeneratorExit():
+                await self._settle(CANCELLED, 499, None)
+            case GatewayError():
+                await self._settle(error.code, error.status, error.code)
+            case _:
+                _log.error("call_failed", call_id=self.call.id, exc_info=error)
+                await self._settle("internal", 500, "internal")
+
+    async def complete(self) -> None:
+        """The call ended well without an event stream (embeddings)."""
+        await self._settle(COMPLETED, 200, None)
+
+    async def aclose(self) -> None:
+        """Release everything and write the record, unless that has happened. Idempotent, not stopped by cancelling."""
+        await self._settle(CANCELLED, 499, None)
+
+    async def _settle(self, outcome: str, status: int, error_code: str | None) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        await self._settlements.run(self._settlement(outcome, status, error_code))
+
+    async def _settlement(self, outcome: str, status: int, error_code: str | None) -> None:
+        while self._held:
+            try:
+                await self._held.pop()()
+            except Exception:
+                _log.exception("release_failed", call_id=self.call.id)
+        await self._recorder.write(self._record(outcome, status, error_code))
+
+    def _record(self, outcome: str, status: int, error_code: str | None) -> CallRecord:
+        call, usage = self.call, self.usage
+        return CallRecord(
+            id=call.id,
+            project_id=call.principal.project,
+            key_id=call.principal.key_id,
+            dialect=call.dialect,
+            operation=call.operation,
+            stream=self._stream,
+            started_at=self._started_at,
+            total_ms=(time.perf_counter() - call.started_s) * 1000,
+            first_event_ms=(None if self._first_event_s is None else (self._first_event_s - call.started_s) * 1000),
+            outcome=outcome,
+            http_status=status,
+            error_code=error_code,
+            stop_reason=self._stop_reason,
+            model=self.model,
+            provider=self.provider,
+            upstream_model=self.upstream_model,
+            session_id=self.session_id,
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            cached_input_tokens=usage.cached_input_tokens if usage else None,
+            reasoning_tokens=usage.reasoning_tokens if usage else None,
+            verdicts=tuple(verdict for source in self._verdicts for verdict in source()),
+            versions=self.versions,
+        )
+
+
+__all__ = ["Answer", "Call"]

@@ -1,0 +1,156 @@
+"""Settings: the one place that reads the environment.
+
+Built once by the command line and passed down, so tests need no environment tricks. Every field can be set by
+the environment variable named in its comment; the command line's own options win over it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+DEFAULT_PORT = 8080
+_VARIABLES = {"postgres_bin": "BEDPLATE_PG_BIN"}
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names it and says what would work."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one gateway process is set up."""
+
+    home: Path
+    """State of a local installation: embedded Postgres, credentials, logs. BEDPLATE_HOME, default ~/.bedplate."""
+    cache: Path
+    """Engine environments and converted models, shared by installations. BEDPLATE_CACHE, default the user's
+    cache folder."""
+    host: str = "127.0.0.1"
+    """Address to listen on. BEDPLATE_HOST."""
+    port: int = DEFAULT_PORT
+    """TCP port to listen on. BEDPLATE_PORT."""
+    workers: int = 1
+    """Gateway processes. BEDPLATE_WORKERS."""
+    database_url: str | None = None
+    """An existing Postgres instead of the embedded one. BEDPLATE_DATABASE_URL."""
+    postgres_bin: Path | None = None
+    """Folder of `postgres` and `initdb` for the embedded server. BEDPLATE_PG_BIN."""
+    master_key_file: Path | None = None
+    """File with the installation's master key. BEDPLATE_MASTER_KEY_FILE, default `master.key` in home."""
+    secrets_dir: Path | None = None
+    """Folder that `file:` secret references resolve in. BEDPLATE_SECRETS_DIR, default `secrets` in home."""
+    spool_dir: Path | None = None
+    """Folder for records while Postgres is away. BEDPLATE_SPOOL_DIR, default `spool` in home."""
+    log_format: str = "auto"
+    """`json`, `console` or `auto` (console on a terminal). BEDPLATE_LOG_FORMAT."""
+    max_body_bytes: int = 20 * 1024 * 1024
+    """Largest request body. BEDPLATE_MAX_BODY_BYTES."""
+    response_timeout_s: float = 900.0
+    """Longest time one answer may take, the client's reading included. BEDPLATE_RESPONSE_TIMEOUT_S."""
+    drain_timeout_s: float = 30.0
+    """How long running answers get to end when the gateway stops. BEDPLATE_DRAIN_TIMEOUT_S."""
+    keep_alive_s: float = 15.0
+    """Silence on a stream after which a keep-alive frame is sent. BEDPLATE_KEEP_ALIVE_S."""
+    database_pool_size: int = 10
+    """Postgres connections per process. BEDPLATE_DATABASE_POOL_SIZE."""
+    database_timeout_s: float = 5.0
+    """Longest wait for one database operation on a request. BEDPLATE_DATABASE_TIMEOUT_S."""
+    session_wait_s: float = 30.0
+    """How long a turn waits for another turn of its session. BEDPLATE_SESSION_WAIT_S."""
+
+    @property
+    def base_url(self) -> str:
+        """Where a client on this machine reaches the gateway."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def master_key_path(self) -> Path:
+        """Where the master key is read from."""
+        return self.master_key_file or self.home / "master.key"
+
+    @property
+    def secrets_path(self) -> Path:
+        """Where secret references resolve."""
+        return self.secrets_dir or self.home / "secrets"
+
+    @property
+    def spool_path(self) -> Path:
+        """Where records wait while Postgres is away."""
+        return self.spool_dir or self.home / "spool"
+
+    @property
+    def credentials_path(self) -> Path:
+        """Where `bedplate up` leaves the first administrator key."""
+        return self.home / "credentials"
+
+
+def settings_from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """The settings that the environment (default: this process's) describes.
+
+    `overrides` are the command line's options by field name; those that are None do not count. Raises
+    `SettingsError` naming the variable whose value does not fit.
+    """
+    source = os.environ if environ is None else environ
+    user_home = Path(source.get("HOME") or Path.home())
+    cache_root = Path(source.get("XDG_CACHE_HOME") or user_home / ".cache")
+    values: dict[str, object] = {"home": user_home / ".bedplate", "cache": cache_root / "bedplate"}
+    for field in msgspec.structs.fields(Settings):
+        name = _VARIABLES.get(field.name, f"BEDPLATE_{field.name.upper()}")
+        if text := source.get(name):
+            values[field.name] = _converted(name, text, field.type)
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    settings = Settings(**values)  # type: ignore[arg-type]  # every value was converted to its field's type
+    if not 0 < settings.port < 65536:
+        raise SettingsError(f"BEDPLATE_PORT: {settings.port} is not a TCP port (1 to 65535)")
+    if settings.workers < 1:
+        raise SettingsError(f"BEDPLATE_WORKERS: {settings.workers} is less than 1")
+    return settings
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that describe `settings`, so that a child process comes to the same ones."""
+    variables: dict[str, str] = {}
+    for field in msgspec.structs.fields(Settings):
+        value = getattr(settings, field.name)
+        if value is not None:
+            variables[_VARIABLES.get(field.name, f"BEDPLATE_{field.name.upper()}")] = str(value)
+    return variables
+
+
+def export_settings(settings: Settings, metrics_dir: Path | None = None) -> None:
+    """Put the settings into this process's environment, from where worker processes read them.
+
+    `metrics_dir` is where the workers' metrics meet; prometheus_client takes it from the environment only.
+    """
+    os.environ.update(environment_of(settings))
+    if metrics_dir is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
+
+
+def process_environment() -> dict[str, str]:
+    """A copy of this process's environment, for the programs that the launcher starts."""
+    return dict(os.environ)
+
+
+def _converted(name: str, text: str, kind: object) -> object:
+    if kind in (Path, Path | None):
+        return Path(text).expanduser()
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name}: {text!r} does not fit: {error}") from None
+
+
+__all__ = [
+    "DEFAULT_PORT",
+    "Settings",
+    "SettingsError",
+    "environment_of",
+    "export_settings",
+    "process_environment",
+    "settings_from_environment",
+]

@@ -1,0 +1,1 @@
+"""HTTP: the edge, the routes, and the responses that serve a call."""

@@ -1,0 +1,255 @@
+"""The response that serves a call: from the body to the last byte, with the client's presence watched throughout.
+
+Everything happens inside the response, after the route was found, so that there is one place where a call begins,
+fails and ends. The answer's events are pulled only as fast as the client reads. When the client leaves, the task
+that serves it is cancelled at whatever it waits for; the answer's owner then releases the upstream and writes the
+record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+from litestar.connection import Request
+from litestar.exceptions import ClientException, HTTPException
+from litestar.types import Receive, Scope, Send
+
+from bedplate_core.errors import GatewayError, InvalidRequest, PayloadTooLarge
+from bedplate_core.events import Finish
+from bedplate_core.response import collect
+from bedplate_gateway.dialects.base import ErrorRenderer, Exchange, StreamEncoder, WireReply
+from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.web.edge import call_id_of, principal_of, send_reply, started_s_of
+from bedplate_gateway.web.services import Services
+
+_log = structlog.stdlib.get_logger("bedplate.web")
+
+SESSION_HEADER = "x-bedplate-session"
+
+
+class Serve(Protocol):
+    """Decodes a body and runs the call: returns a whole reply, or an answer to be streamed."""
+
+    async def __call__(self, call: Call, body: bytes) -> WireReply | Streamed: ...
+
+
+class Streamed:
+    """An answer under way with the encoder for it."""
+
+    __slots__ = ("answer", "encoder", "media_type")
+
+    def __init__(self, answer: Answer, encoder: StreamEncoder, media_type: str) -> None:
+        self.answer = answer
+        self.encoder = encoder
+        self.media_type = media_type
+
+
+class CallResponse:
+    """An ASGI application that serves one call."""
+
+    def __init__(
+        self,
+        request: Request[Any, Any, Any],
+        services: Services,
+        *,
+        dialect: str,
+        operation: str,
+        serve: Serve,
+        error_reply: ErrorRenderer,
+    ) -> None:
+        scope = request.scope
+        self._request = request
+        self._services = services
+        self._serve = serve
+        self._error_reply = error_reply
+        self._call = Call(
+            id=call_id_of(scope),
+            principal=principal_of(scope),
+            dialect=dialect,
+            operation=operation,
+            started_s=started_s_of(scope),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the call. Returns when the last byte is sent or the client has left."""
+        metrics = self._services.metrics
+        metrics.in_flight.inc()
+        try:
+            body = await self._body(send)
+            if body is not None:
+                presence = Presence(receive, self._services.settings.response_timeout_s)
+                await presence.during(self._respond(body, send, presence))
+        finally:
+            metrics.in_flight.dec()
+
+    async def _body(self, send: Send) -> bytes | None:
+        """The request's body; None when there is nothing more to do."""
+        try:
+            return await self._request.body()
+        except ClientException as error:
+            if error.status_code != 413:
+                _log.info("client_left_while_sending", call_id=self._call.id)
+                await self._services.engine.refuse(self._call, asyncio.CancelledError())
+                return None
+            limit = self._services.settings.max_body_bytes
+            problem = PayloadTooLarge(f"the request's body is larger than {limit} bytes")
+        except HTTPException as error:
+            problem = InvalidRequest(error.detail)
+        await self._services.engine.refuse(self._call, problem)
+        await send_reply(send, self._error_reply(problem), self._call.id)
+        return None
+
+    async def _respond(self, body: bytes, send: Send, presence: Presence) -> None:
+        try:
+            outcome = await self._serve(self._call, body)
+        except GatewayError as error:
+            outcome = self._error_reply(error)
+        except Exception:
+            _log.exception("call_crashed", call_id=self._call.id)
+            outcome = self._error_reply(GatewayError("the gateway failed to serve this request"))
+        if isinstance(outcome, WireReply):
+            presence.finishing()
+            await send_reply(send, outcome, self._call.id)
+            return
+        try:
+            await self._stream(outcome, send, presence)
+        finally:
+            await outcome.answer.aclose()
+
+    async def _stream(self, streamed: Streamed, send: Send, presence: Presence) -> None:
+        encoder = streamed.encoder
+        headers = {
+            "content-type": streamed.media_type,
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",
+            **streamed.answer.headers,
+        }
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+        settings = self._services.settings
+        pulse = Pulse(encoder.keep_alive(), settings.keep_alive_s, send)
+        try:
+            async for batch in streamed.answer:
+                data = encoder.encode(batch)
+                if type(batch[-1]) is Finish:
+                    pulse.stop()
+                    presence.finishing()
+                    await send({"type": "http.response.body", "body": data + encoder.end(), "more_body": False})
+                    return
+                if data:
+                    pulse.sent()
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            tail = encoder.error(GatewayError("the answer ended before it was complete"))
+        except GatewayError as error:
+            tail = encoder.error(error)
+        except Exception:
+            _log.exception("stream_crashed", call_id=self._call.id)
+            tail = encoder.error(GatewayError("the gateway failed to serve this request"))
+        finally:
+            pulse.stop()
+        presence.finishing()
+        await send({"type": "http.response.body", "body": tail, "more_body": False})
+
+
+class Presence:
+    """Watches whether the client is still there, and cancels the work for one that is not.
+
+    One task per call waits for the server's disconnect event. A client that reads so slowly that an answer
+    takes longer than `timeout_s` counts as gone.
+    """
+
+    def __init__(self, receive: Receive, timeout_s: float) -> None:
+        self._receive = receive
+        self._timeout_s = timeout_s
+        self._finishing = False
+        self._gone = False
+
+    def finishing(self) -> None:
+        """The last bytes are about to be sent: from here on the server's disconnect means nothing."""
+        self._finishing = True
+
+    async def during(self, work: Awaitable[None]) -> None:
+        """Await `work` in the caller's task; return quietly when the client left and the work was cancelled for it."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call is served inside a task")
+        watcher = asyncio.create_task(self._watch(task))
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._leave, task)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not self._gone or task.uncancel() > 0:
+                raise
+        finally:
+            timer.cancel()
+            watcher.cancel()
+
+    async def _watch(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave(task)
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        if not self._finishing and not self._gone:
+            self._gone = True
+            task.cancel()
+
+
+class Pulse:
+    """Sends the wire's keep-alive frame whenever a stream has been silent for `interval_s`."""
+
+    def __init__(self, frame: bytes, interval_s: float, send: Send) -> None:
+        self._frame = frame
+        self._interval_s = interval_s
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._last_s = self._loop.time()
+        self._sending: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(interval_s, self._beat) if frame else None
+
+    def sent(self) -> None:
+        """A frame is being sent: the silence begins anew."""
+        self._last_s = self._loop.time()
+
+    def stop(self) -> None:
+        """Send no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        silent_s = self._loop.time() - self._last_s
+        if silent_s >= self._interval_s and (self._sending is None or self._sending.done()):
+            self._last_s = self._loop.time()
+            silent_s = 0.0
+            self._sending = self._loop.create_task(self._send_frame())
+        self._timer = self._loop.call_later(max(self._interval_s - silent_s, 0.05), self._beat)
+
+    async def _send_frame(self) -> None:
+        if self._timer is not None:  # stopped meanwhile: the last frame may be out
+            await self._send({"type": "http.response.body", "body": self._frame, "more_body": True})
+
+
+async def whole_or_streamed(answer: Answer, exchange: Exchange) -> WireReply | Streamed:
+    """The reply for an answer: read to its end unless the client asked for a stream. Closes what it reads."""
+    if exchange.request.stream:
+        return Streamed(answer, exchange.stream(), exchange.stream_media_type)
+    response = await collect(answer)
+    reply = exchange.reply(response)
+    return with_headers(reply, answer.headers)
+
+
+def with_headers(reply: WireReply, headers: Mapping[str, str]) -> WireReply:
+    """The reply with more headers; the request id is left to whoever sends it."""
+    extra = {name: value for name, value in headers.items() if name != "x-request-id"}
+    if not extra:
+        return reply
+    return WireReply(status=reply.status, body=reply.body, headers={**reply.headers, **extra})
+
+
+Decode = Callable[[bytes], Exchange]
+
+__all__ = ["SESSION_HEADER", "CallResponse", "Decode", "Serve", "Streamed", "whole_or_streamed", "with_headers"]

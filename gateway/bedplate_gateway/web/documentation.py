@@ -1,0 +1,174 @@
+"""The OpenAPI document and the page that shows it.
+
+Litestar describes the routes; bodies are decoded by the dialects and not by the framework, so each route names the
+schemas of its bodies and they are filled in here. The page is Swagger UI from its package: nothing is loaded from
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import swagger_ui_bundle
+from litestar import Litestar, get
+from litestar.connection import Request
+from litestar.exceptions import NotFoundException
+from litestar.response import Response
+
+from bedplate_core.jsonvalue import JSON, JSONObject
+from bedplate_gateway.access.principal import Action
+from bedplate_gateway.dialects.openai.openapi import openapi_schemas
+from bedplate_gateway.web.authorization import ACTION
+
+BODY = "body"
+"""The key in a route's `opt` under which it names its bodies."""
+
+_ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+_SCRIPT = b"""window.ui = SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", deepLinking: true, validatorUrl: null});
+"""
+_PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Bedplate API</title>
+<link rel="icon" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<main id="ui"></main>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+}
+_ERRORS = {
+    "400": "The request is wrong; `param` names the field",
+    "401": "The API key is missing or not valid",
+    "403": "The key does not permit this",
+    "404": "There is no such model or session",
+    "409": "The session has a turn that does not end",
+    "413": "The body is too large",
+    "429": "Too many requests",
+    "500": "The gateway failed",
+    "502": "The upstream answered with something unusable",
+    "503": "An upstream or the database is away; `retry-after` says when to try again",
+    "504": "The upstream was too slow",
+}
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """The names of a route's body schemas. `event` is one frame of the streamed answer."""
+
+    request: str | None = None
+    reply: str | None = None
+    event: str | None = None
+    session_header: bool = False
+
+
+@get(
+    "/openapi.json",
+    opt={ACTION: Action.READ_DOCUMENTATION},
+    summary="The OpenAPI document",
+    tags=["Documentation"],
+    operation_id="getOpenAPIDocument",
+    sync_to_thread=False,
+)
+def openapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """This document."""
+    return Response(msgspec.json.encode(build_document(request.app)), media_type="application/json")
+
+
+@get(
+    "/docs",
+    opt={ACTION: Action.READ_DOCUMENTATION},
+    summary="The documentation page",
+    description="For a browser: give any user name, and an API key as the password.",
+    tags=["Documentation"],
+    operation_id="getDocumentationPage",
+    media_type="text/html",
+    sync_to_thread=False,
+)
+def documentation_page() -> Response[bytes]:
+    """Swagger UI on the document."""
+    return Response(_PAGE, media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+
+
+@get("/docs/{name:str}", opt={ACTION: Action.READ_DOCUMENTATION}, include_in_schema=False, sync_to_thread=False)
+def documentation_asset(name: str) -> Response[bytes]:
+    """A file of Swagger UI; only those on the list exist."""
+    if name == "start.js":
+        return Response(_SCRIPT, media_type="text/javascript")
+    if name not in _ASSETS:
+        raise NotFoundException("there is no such file")
+    content = (Path(swagger_ui_bundle.swagger_ui_path) / name).read_bytes()
+    return Response(content, media_type=_ASSETS[name])
+
+
+def build_document(app: Litestar) -> JSONObject:
+    """The OpenAPI document of `app`, with the dialects' schemas and the errors that any route can answer with."""
+    document = app.openapi_schema.to_schema()
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(openapi_schemas())
+    components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"apiKey": []}]
+    bodies = {
+        (route.path_format, method.lower()): handler.opt.get(BODY)
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        for method in getattr(handler, "http_methods", ())
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if isinstance(operation, dict):
+                described = bodies.get((path, method))
+                _describe(cast("dict[str, Any]", operation), described if isinstance(described, Body) else None)
+    return cast("JSONObject", document)
+
+
+def _describe(operation: dict[str, Any], body: Body | None) -> None:
+    responses = operation.setdefault("responses", {})
+    if body is None:
+        return
+    if body.request is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body.request)}}}
+    content: dict[str, JSON] = {}
+    if body.reply is not None:
+        content["application/json"] = {"schema": _ref(body.reply)}
+    if body.event is not None:
+        content["text/event-stream"] = {"schema": _ref(body.event)}
+    ok: dict[str, Any] = {"description": "The answer", "content": content}
+    if body.session_header:
+        schema: JSONObject = {"type": "string"}
+        operation.setdefault("parameters", []).append(
+            {"name": "x-bedplate-session", "in": "header", "required": False, "schema": schema}
+        )
+        ok["headers"] = {"x-bedplate-session": {"schema": schema, "description": "The session's id"}}
+    responses["200"] = ok
+    for status, description in _ERRORS.items():
+        responses[status] = {
+            "description": description,
+            "content": {"application/json": {"schema": _ref("OpenAIErrorBody")}},
+        }
+
+
+def _ref(name: str) -> JSONObject:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+DOCUMENTATION_ROUTES = (openapi_document, documentation_page, documentation_asset)
+
+__all__ = ["BODY", "DOCUMENTATION_ROUTES", "Body", "build_document"]

@@ -1,0 +1,177 @@
+"""The routes of the OpenAI dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import get, post
+from litestar.connection import Request
+from litestar.response import Response
+from litestar.types import ASGIApp
+
+from bedplate_core.errors import ModelNotFound
+from bedplate_gateway.access.principal import Action
+from bedplate_gateway.catalogue.snapshot import Route
+from bedplate_gateway.dialects.base import WireReply
+from bedplate_gateway.dialects.openai.chat import ChatExchange
+from bedplate_gateway.dialects.openai.completion import CompletionExchange
+from bedplate_gateway.dialects.openai.embeddings import EmbeddingsExchange
+from bedplate_gateway.dialects.openai.errors import error_reply
+from bedplate_gateway.dialects.openai.models import ModelEntry, model_body, model_list
+from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.web.authorization import ACTION
+from bedplate_gateway.web.call_response import (
+    SESSION_HEADER,
+    CallResponse,
+    Serve,
+    Streamed,
+    whole_or_streamed,
+    with_headers,
+)
+from bedplate_gateway.web.documentation import BODY, Body
+from bedplate_gateway.web.services import Services, services_of
+
+DIALECT = "openai"
+
+_SESSION_DOC = (
+    "Send the header `x-bedplate-session: auto` to begin a durable conversation; the answer's header of the same name "
+    "is its id. Send that id, with only the new messages in the body, to go on."
+)
+
+
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    opt={
+        ACTION: Action.INVOKE_MODEL,
+        BODY: Body(
+            request="OpenAIChatCompletionRequest",
+            reply="OpenAIChatCompletion",
+            event="OpenAIChatCompletionChunk",
+            session_header=True,
+        ),
+    },
+    summary="Create a chat completion",
+    description=f"OpenAI's chat completions, streamed or not. {_SESSION_DOC}",
+    tags=["OpenAI"],
+    operation_id="createChatCompletion",
+)
+async def create_chat_completion(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Chat completions."""
+    services = services_of(request)
+    session = request.headers.get(SESSION_HEADER)
+
+    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
+        try:
+            exchange = ChatExchange.decode(body, continues=session is not None)
+        except BaseException as error:
+            await services.engine.refuse(call, error)
+            raise
+        answer = await services.engine.generate(call, exchange.request, session)
+        return await whole_or_streamed(answer, exchange)
+
+    return _call(request, services, "chat", serve)
+
+
+@post(
+    "/v1/completions",
+    status_code=200,
+    opt={
+        ACTION: Action.INVOKE_MODEL,
+        BODY: Body(request="OpenAICompletionRequest", reply="OpenAICompletion", event="OpenAICompletion"),
+    },
+    summary="Create a text completion",
+    description="OpenAI's legacy completions: the text goes to the model without a chat template.",
+    tags=["OpenAI"],
+    operation_id="createCompletion",
+)
+async def create_completion(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Text completions."""
+    services = services_of(request)
+    session = request.headers.get(SESSION_HEADER)
+
+    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
+        try:
+            exchange = CompletionExchange.decode(body)
+        except BaseException as error:
+            await services.engine.refuse(call, error)
+            raise
+        answer = await services.engine.generate(call, exchange.request, session)
+        return await whole_or_streamed(answer, exchange)
+
+    return _call(request, services, "completion", serve)
+
+
+@post(
+    "/v1/embeddings",
+    status_code=200,
+    opt={
+        ACTION: Action.INVOKE_MODEL,
+        BODY: Body(request="OpenAIEmbeddingsRequest", reply="OpenAICreateEmbeddingResponse"),
+    },
+    summary="Create embeddings",
+    description="Vectors for texts, where the model's provider has them.",
+    tags=["OpenAI"],
+    operation_id="createEmbedding",
+)
+async def create_embedding(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Embeddings."""
+    services = services_of(request)
+
+    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
+        try:
+            exchange = EmbeddingsExchange.decode(body)
+        except BaseException as error:
+            await services.engine.refuse(call, error)
+            raise
+        embeddings, answer = await services.engine.embed(call, exchange.request)
+        return with_headers(exchange.reply(embeddings), answer.headers)
+
+    return _call(request, services, "embeddings", serve)
+
+
+@get(
+    "/v1/models",
+    opt={ACTION: Action.LIST_MODELS, BODY: Body(reply="OpenAIModelList")},
+    summary="List models",
+    description="The model names that this key may use.",
+    tags=["OpenAI"],
+    operation_id="listModels",
+    sync_to_thread=False,
+)
+def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """All models."""
+    routes = services_of(request).catalogue.snapshot.routes
+    body = model_list([_entry(routes[name]) for name in sorted(routes)])
+    return Response(body, media_type="application/json")
+
+
+@get(
+    "/v1/models/{model_id:path}",
+    opt={ACTION: Action.LIST_MODELS, BODY: Body(reply="OpenAIModel")},
+    summary="Describe a model",
+    description="One model name. Names may contain slashes.",
+    tags=["OpenAI"],
+    operation_id="retrieveModel",
+    sync_to_thread=False,
+)
+def retrieve_model(request: Request[Any, Any, Any], model_id: str) -> Response[bytes]:
+    """One model."""
+    name = model_id.removeprefix("/")
+    route = services_of(request).catalogue.snapshot.routes.get(name)
+    if route is None:
+        raise ModelNotFound(f"the model {name[:128]!r} does not exist or you do not have access to it", param="model")
+    return Response(model_body(_entry(route)), media_type="application/json")
+
+
+def _entry(route: Route) -> ModelEntry:
+    return ModelEntry(id=route.name, created_s=route.created_s, context_tokens=route.profile.context_tokens)
+
+
+def _call(request: Request[Any, Any, Any], services: Services, operation: str, serve: Serve) -> ASGIApp:
+    return CallResponse(request, services, dialect=DIALECT, operation=operation, serve=serve, error_reply=error_reply)
+
+
+OPENAI_ROUTES = (create_chat_completion, create_completion, create_embedding, list_models, retrieve_model)
+
+__all__ = ["OPENAI_ROUTES"]

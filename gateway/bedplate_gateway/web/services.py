@@ -1,0 +1,37 @@
+"""What the routes work with; made by the composition root."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+from litestar.connection import Request
+
+from bedplate_gateway.catalogue.catalogue import Catalogue
+from bedplate_gateway.engine.engine import Engine
+from bedplate_gateway.records.metrics import Metrics
+from bedplate_gateway.settings import Settings
+from bedplate_sessions.store import Sessions
+from bedplate_store.database import Database
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """One process's parts."""
+
+    settings: Settings
+    catalogue: Catalogue
+    database: Database
+    sessions: Sessions
+    engine: Engine
+    metrics: Metrics
+
+
+SERVICES = "services"
+
+
+def services_of(request: Request[Any, Any, Any]) -> Services:
+    """The services of the application that serves `request`."""
+    return cast("Services", request.app.state[SERVICES])
+
+
+__all__ = ["SERVICES", "Services", "services_of"]

@@ -1,0 +1,88 @@
+"""Reading a session back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import get
+from litestar.connection import Request
+from litestar.params import Parameter
+
+from bedplate_core.ids import SessionId
+from bedplate_core.messages import Part, Role
+from bedplate_gateway.access.principal import Action
+from bedplate_gateway.web.authorization import ACTION
+from bedplate_gateway.web.edge import principal_of
+from bedplate_gateway.web.services import services_of
+from bedplate_sessions.items import Item
+
+
+class SessionItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a session. `seq` counts from 1 without gaps; `call_id` is the request that it came with."""
+
+    id: str
+    object: Literal["session.item"] = "session.item"
+    seq: int
+    call_id: str
+    role: Role
+    parts: tuple[Part, ...]
+    status: str
+    stop_reason: str | None
+    created_at: datetime
+
+
+class SessionItems(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a session, oldest first. `next_after` is the `after` of the next page, when there is one."""
+
+    object: Literal["list"] = "list"
+    data: tuple[SessionItem, ...]
+    has_more: bool
+    next_after: int | None
+
+
+@get(
+    "/v1/sessions/{session_id:str}/items",
+    opt={ACTION: Action.READ_SESSION},
+    summary="Read a session",
+    description="The messages of one of your project's sessions, oldest first.",
+    tags=["Sessions"],
+    operation_id="listSessionItems",
+)
+async def list_session_items(
+    request: Request[Any, Any, Any],
+    session_id: str,
+    after: Annotated[int, Parameter(ge=0, description="Only items with a greater `seq`")] = 0,
+    limit: Annotated[int, Parameter(ge=1, le=1000, description="Items on a page")] = 100,
+) -> SessionItems:
+    """A page of items."""
+    page = await services_of(request).sessions.items(
+        project=principal_of(request.scope).project,
+        session=SessionId(session_id),
+        after_seq=after,
+        limit=limit,
+    )
+    return SessionItems(
+        data=tuple(_wire(item) for item in page.items),
+        has_more=page.has_more,
+        next_after=page.items[-1].seq if page.has_more else None,
+    )
+
+
+def _wire(item: Item) -> SessionItem:
+    return SessionItem(
+        id=item.id,
+        seq=item.seq,
+        call_id=item.call_id,
+        role=item.message.role,
+        parts=item.message.parts,
+        status=item.status.value,
+        stop_reason=item.stop_reason.value if item.stop_reason else None,
+        created_at=item.created_at,
+    )
+
+
+SESSION_ROUTES = (list_session_items,)
+
+__all__ = ["SESSION_ROUTES"]

@@ -1,0 +1,276 @@
+"""An answer's events with the output's rules enforced, one batch at a time.
+
+Text, reasoning and refusals leave as soon as nothing before them can become part of a match. Consecutive parts of
+one kind are one run: the end of a part is held back until what is before it is safe. When a part of another kind
+opens, what was held is judged as complete and leaves; a later part of the first kind is still judged joined to it,
+and then what a match has in the later part is what stays in.
+
+A tool call is held back whole until it is complete, because nobody can use it earlier, and judged by its name and by
+its arguments as `bedplate_guardrails.arguments` reads them. Log-probabilities and token ids never pass: they would
+carry text that was not released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from bedplate_core.errors import UpstreamProtocolError
+from bedplate_core.events import (
+    Batch,
+    Delta,
+    Event,
+    Finish,
+    PartEnd,
+    PartStart,
+    Progress,
+    Start,
+    Stop,
+    StopReason,
+)
+from bedplate_core.messages import Part, Reasoning, Refusal, Signature, Text, ToolCall
+from bedplate_core.usage import Usage
+from bedplate_guardrails.lane import LanePlan
+from bedplate_guardrails.run import Mask, TextRun
+from bedplate_guardrails.screen import Screen
+from bedplate_guardrails.tally import Tally
+
+MAX_ARGUMENTS_CHARS = 1 << 20
+
+Kind: TypeAlias = type[Text] | type[Reasoning] | type[Refusal]
+Edge: TypeAlias = PartStart | PartEnd
+
+
+class OutputGuard:
+    """Takes the batches of one answer and returns what may leave. After `finished` it takes nothing more.
+
+    `take` raises what a detector raises, after which nothing may leave; callers fail closed.
+    """
+
+    def __init__(self, plans: Sequence[LanePlan], tally: Tally, blocked_message: str) -> None:
+        self._plans = plans
+        self._tally = tally
+        self._blocked_message = blocked_message
+        self._choices: list[_GuardedChoice] = []
+        self._usage = Usage()
+        self.finished = False
+
+    @property
+    def all_blocked(self) -> bool:
+        """Whether every choice is blocked, so that nothing else can come of the answer."""
+        return bool(self._choices) and all(choice.blocked for choice in self._choices)
+
+    def take(self, batch: Batch) -> list[Event]:
+        """What may leave now that `batch` has come, in order. Stops where the last choice is blocked."""
+        out: list[Event] = []
+        place = 0
+        while place < len(batch) and not self.all_blocked:
+            event = batch[place]
+            place += 1
+            match event:
+                case Delta():
+                    text = event.text
+                    while place < len(batch) and _continues(event, following := batch[place]):
+                        text += following.text
+                        place += 1
+                    self._choices[event.choice].delta(text, out)
+                case PartStart():
+                    self._choices[event.choice].start(event, out)
+                case PartEnd():
+                    self._choices[event.choice].end(event, out)
+                case Progress():
+                    self._usage = event.usage
+                    out.append(event)
+                case Start():
+                    self._choices = [
+                        _GuardedChoice(number, self._plans, self._tally, self._blocked_message)
+                        for number in range(event.choices)
+                    ]
+                    out.append(event)
+                case Finish():
+                    self._finish(event, out)
+        return out
+
+    def early_finish(self) -> Finish:
+        """The last event when every choice is blocked: usage is what the upstream had said by then."""
+        self.finished = True
+        return Finish(stops=tuple(_blocked(choice.number) for choice in self._choices), usage=self._usage)
+
+    def _finish(self, event: Finish, out: list[Event]) -> None:
+        for choice in self._choices:
+            choice.finish(out)
+        blocked = {choice.number for choice in self._choices if choice.blocked}
+        stops = tuple(_blocked(stop.choice) if stop.choice in blocked else stop for stop in event.stops)
+        out.append(msgspec.structs.replace(event, stops=stops))
+        self.finished = True
+
+
+class _GuardedChoice:
+    """One choice of the answer on its way out. Part numbers are those of the upstream."""
+
+    def __init__(self, number: int, plans: Sequence[LanePlan], tally: Tally, blocked_message: str) -> None:
+        self.number = number
+        self.blocked = False
+        self._plans = plans
+        self._tally = tally
+        self._blocked_message = blocked_message
+        self._runs: dict[Kind, TextRun[Edge]] = {}
+        self._run: TextRun[Edge] | None = None
+        self._kind: Kind | None = None  # of the run that is going on
+        self._signature: Signature | None = None  # of the open part, from its start
+        self._call: ToolCall | None = None
+        self._arguments: list[str] = []
+        self._arguments_chars = 0
+        self._open: int | None = None  # the part that is open on the way out
+        self._next = 0  # the next part on the way out
+        self._masked: set[Kind] = set()
+        self._shown = False  # whether any plain text has left
+
+    def start(self, event: PartStart, out: list[Event]) -> None:
+        if self.blocked:
+            return
+        part = event.part
+        match part:
+            case Text() | Reasoning() | Refusal():
+                self._start_text(event, part, out)
+            case ToolCall():
+                self._leave(out)
+                self._call = part
+                self._arguments = [part.arguments] if part.arguments else []
+                self._arguments_chars = len(part.arguments)
+            case _:
+                self._leave(out)
+                self._whole(event, part, out)
+
+    def delta(self, text: str, out: list[Event]) -> None:
+        if self.blocked or not text:
+            return
+        if self._call is not None:
+            self._arguments.append(text)
+            self._arguments_chars += len(text)
+            if self._arguments_chars > MAX_ARGUMENTS_CHARS:
+                raise ValueError(f"a tool call's arguments are over {MAX_ARGUMENTS_CHARS} characters")
+        elif self._run is not None:
+            pieces = self._run.append(text)
+            if pieces or self._run.blocked is not None:
+                self._pass(pieces, out)
+        else:
+            raise UpstreamProtocolError("the upstream sent text for a part that takes none")
+
+    def end(self, event: PartEnd, out: list[Event]) -> None:
+        if self.blocked:
+            return
+        if self._call is not None:
+            self._end_call(event, out)
+        elif self._run is not None:
+            signature = event.signature or self._signature
+            self._signature = None
+            self._run.boundary()
+            self._pass(self._run.mark(PartEnd(self.number, event.index, signature)), out)
+        elif self._open is not None:
+            self._edge(event, out)
+
+    def finish(self, out: list[Event]) -> None:
+        if not self.blocked:
+            self._leave(out)
+
+    def _start_text(self, event: PartStart, part: Text | Reasoning | Refusal, out: list[Event]) -> None:
+        kind = type(part)
+        if kind is not self._kind:
+            self._leave(out)
+            if self.blocked:
+                return
+        self._kind = kind
+        self._run = self._runs.get(kind)
+        if self._run is None:
+            self._run = self._runs[kind] = TextRun(self._plans, self._tally.add)
+        empty: Part = kind(text="")
+        if isinstance(part, Reasoning):
+            self._signature = part.signature
+        self._pass(self._run.mark(PartStart(self.number, event.index, empty)), out)
+        if not self.blocked:
+            self._pass(self._run.append(part.text), out)
+
+    def _leave(self, out: list[Event]) -> None:
+        """The run that is going on is interrupted or over: what it holds is judged as it is."""
+        if self._run is not None:
+            self._pass(self._run.close(), out)
+        self._run = None
+        self._kind = None
+
+    def _whole(self, event: PartStart, part: Part, out: list[Event]) -> None:
+        if self.blocked:
+            return
+        screen = Screen(self._plans, self._tally)
+        screened = screen.part(part)
+        if screen.blocked is not None:
+            self._block(out)
+        else:
+            self._edge(PartStart(self.number, event.index, screened), out)
+
+    def _end_call(self, event: PartEnd, out: list[Event]) -> None:
+        call = self._call
+        self._call = None
+        if self.blocked or call is None:
+            return
+        screen = Screen(self._plans, self._tally)
+        screen.name(call.name)
+        arguments = "" if screen.blocked else screen.arguments("".join(self._arguments))
+        self._arguments = []
+        if screen.blocked is not None:
+            self._block(out)
+            return
+        self._edge(PartStart(self.number, event.index, msgspec.structs.replace(call, arguments="")), out)
+        if arguments:
+            out.append(Delta(self.number, event.index, arguments))
+        self._edge(event, out)
+
+    def _pass(self, pieces: list[str | Edge], out: list[Event]) -> None:
+        """Let out what a run gave back, and end the choice if the run is blocked."""
+        kind = self._kind
+        for piece in pieces:
+            if not isinstance(piece, str):
+                if isinstance(piece, PartEnd) and piece.signature is not None and kind in self._masked:
+                    # a signature over other text is worth nothing
+                    piece = PartEnd(piece.choice, piece.index)
+                self._edge(piece, out)
+            elif self._open is not None:
+                if kind is not None and type(piece) is Mask:
+                    self._masked.add(kind)
+                self._shown = self._shown or kind is Text
+                out.append(Delta(self.number, self._open, str(piece)))
+        if self._run is not None and self._run.blocked is not None:
+            self._block(out)
+
+    def _edge(self, event: Edge, out: list[Event]) -> None:
+        if isinstance(event, PartStart):
+            self._open = event.index
+            self._next = event.index + 1
+        else:
+            self._open = None
+        out.append(event)
+
+    def _block(self, out: list[Event]) -> None:
+        """End the choice with the guardrail's message in a text part of its own."""
+        self.blocked = True
+        self._runs.clear()
+        if self._open is not None:
+            out.append(PartEnd(self.number, self._open))
+        message = f"\n\n{self._blocked_message}" if self._shown else self._blocked_message
+        out.append(PartStart(self.number, self._next, Text(text="")))
+        out.append(Delta(self.number, self._next, message))
+        out.append(PartEnd(self.number, self._next))
+
+
+def _continues(event: Delta, following: Event) -> bool:
+    """Whether `following` is more text of the same part."""
+    return isinstance(following, Delta) and following.choice == event.choice and following.index == event.index
+
+
+def _blocked(choice: int) -> Stop:
+    return Stop(choice=choice, reason=StopReason.GUARDRAIL)
+
+
+__all__ = ["MAX_ARGUMENTS_CHARS", "OutputGuard"]

@@ -1,0 +1,3 @@
+class ValidationOutcome:
+    validation_passed: bool | None
+    validated_output: str | None

@@ -1,0 +1,7 @@
+from guardrails.classes.rc import RC
+
+class Settings:
+    rc: RC
+    disable_tracing: bool | None
+
+settings: Settings

@@ -1,0 +1,141 @@
+"""Makes a turn durable exactly once, also when the connection breaks while it does.
+
+One transaction moves the session's head from what the turn was built on to where the turn ends, and adds the
+items. Whoever comes second finds the head moved. When the outcome of a COMMIT is not known, the same
+transaction is simply run again: its first statement waits for a forgotten one that may still hold the row,
+and if the head is then where this very call would have put it, the earlier attempt had succeeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bedplate_core.errors import Conflict, StoreUnavailable
+from bedplate_core.events import StopReason
+from bedplate_core.ids import CallId, ProjectId, SessionId, new_item_id
+from bedplate_core.messages import SCHEMA_VERSION, Message
+from bedplate_sessions.items import ItemStatus, encode
+from bedplate_store.database import CommitUncertain, Database
+
+RETRY_S = (0.05, 1.0)
+"""The first wait before another attempt and the longest; each is twice the one before."""
+
+_MOVE_HEAD = text(
+    "update session set head = :head, updated_at = now() "
+    "where id = :session and project_id = :project and head = :expected returning 1"
+)
+_STORED = text(
+    "select 1 from session_item where session_id = :session and project_id = :project and branch = 0 "
+    "and seq = :seq and call_id = :call"
+)
+_ADD = text(
+    "insert into session_item (session_id, branch, seq, id, project_id, parent_seq, role, payload, "
+    "schema_version, call_id, status, stop_reason) "
+    "select :session, 0, row.seq, row.id, :project, nullif(row.seq - 1, 0), row.role, row.payload, "
+    ":version, :call, row.status, row.stop_reason from json_to_recordset(cast(:rows as json)) "
+    "as row(seq bigint, id text, role text, payload json, status text, stop_reason text)"
+)
+
+
+class NewItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to add, not yet numbered."""
+
+    message: Message
+    status: ItemStatus = ItemStatus.COMPLETED
+    stop_reason: StopReason | None = None
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """An item as `_ADD` reads it."""
+
+    seq: int
+    id: str
+    role: str
+    payload: msgspec.Raw
+    status: str
+    stop_reason: str | None
+
+
+class TurnCommit:
+    """Stores the turn of one call on one session."""
+
+    def __init__(
+        self, database: Database, *, project: ProjectId, session: SessionId, call: CallId, deadline_s: float
+    ) -> None:
+        self._database = database
+        self._project: ProjectId = project
+        self._session: SessionId = session
+        self._call: CallId = call
+        self._deadline_s = deadline_s
+
+    async def store(self, items: Sequence[NewItem], *, after: int) -> None:
+        """Add `items` (at least one) behind the item numbered `after`, which must be the session's last.
+
+        Returns when they are durable, and does so as well if an earlier attempt for the same call had stored
+        them. Tries again while Postgres is away, until `deadline_s` is over. Raises `Conflict` if the session
+        has gone on meanwhile (nothing is stored) and `StoreUnavailable`, whose message says whether the turn
+        may be stored.
+        """
+        rows = [_row(item, after + number) for number, item in enumerate(items, start=1)]
+        ends = time.monotonic() + self._deadline_s
+        wait_s, uncertain = RETRY_S[0], False
+        while True:
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + ends - time.monotonic()):
+                    async with self._database.transaction(self._project) as connection:
+                        await self._attempt(connection, rows, after=after)
+                return
+            except (StoreUnavailable, TimeoutError) as error:
+                uncertain = uncertain or isinstance(error, CommitUncertain)
+                if time.monotonic() + wait_s >= ends:
+                    raise _not_stored(uncertain) from error
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RETRY_S[1])
+
+    async def _attempt(self, connection: AsyncConnection, rows: Sequence[_Row], *, after: int) -> None:
+        of_session = {"session": self._session, "project": self._project}
+        moved = await connection.execute(_MOVE_HEAD, {**of_session, "expected": after, "head": after + len(rows)})
+        if moved.first() is None:
+            stored = await connection.execute(_STORED, {**of_session, "seq": after + 1, "call": self._call})
+            if stored.first() is not None:
+                return
+            raise Conflict("The session has gone on in the meantime; this turn was not stored.")
+        await connection.execute(
+            _ADD,
+            {
+                **of_session,
+                "version": SCHEMA_VERSION,
+                "call": self._call,
+                "rows": msgspec.json.encode(rows).decode(),
+            },
+        )
+
+
+def _row(item: NewItem, seq: int) -> _Row:
+    return _Row(
+        seq=seq,
+        id=new_item_id(),
+        role=item.message.role,
+        payload=msgspec.Raw(encode(item.message).encode()),
+        status=item.status,
+        stop_reason=item.stop_reason,
+    )
+
+
+def _not_stored(uncertain: bool) -> StoreUnavailable:
+    if uncertain:
+        return StoreUnavailable(
+            "The gateway's database was lost while it stored this turn, and it is not known whether the turn "
+            "is stored; read the session before you send it again.",
+            retry_after_s=5.0,
+        )
+    return StoreUnavailable("The gateway's database is unavailable; this turn was not stored.", retry_after_s=5.0)
+
+
+__all__ = ["NewItem", "TurnCommit"]
