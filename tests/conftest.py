@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 pytest_plugins = [
-    "tests.fixtures.engine",
-    "tests.fixtures.gateway",
+    # A module comes before those that import it, so that pytest can rewrite its assertions.
     "tests.fixtures.postgres",
     "tests.fixtures.sessions",
+    "tests.fixtures.engine",
+    "tests.fixtures.gateway",
 ]
 
 

@@ -79,7 +79,7 @@ class Application:
                 HTTPException: http_error,
                 Exception: internal_error,
             },
-            lifespan=[self._lifespan],
+            lifespan=[self.lifespan],
             openapi_config=OpenAPIConfig(title="Bedplate", version=VERSION, render_plugins=[]),
             logging_config=None,
             request_max_body_size=settings.max_body_bytes,
@@ -90,7 +90,8 @@ class Application:
         )
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: Litestar) -> AsyncGenerator[None, None]:
+    async def lifespan(self, _: Litestar | None = None) -> AsyncGenerator[None, None]:
+        """Everything that runs beside requests: started before the first, ended after the last, in reverse order."""
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._database.aclose)
             stack.push_async_callback(self._locks.aclose)

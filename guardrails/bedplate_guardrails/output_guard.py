@@ -71,10 +71,7 @@ class OutputGuard:
             place += 1
             match event:
                 case Delta():
-                    text = event.text
-                    while place < len(batch) and _continues(event, following := batch[place]):
-                        text += following.text
-                        place += 1
+                    text, place = _joined(event, batch, place)
                     self._choices[event.choice].delta(text, out)
                 case PartStart():
                     self._choices[event.choice].start(event, out)
@@ -264,9 +261,18 @@ class _GuardedChoice:
         out.append(PartEnd(self.number, self._next))
 
 
-def _continues(event: Delta, following: Event) -> bool:
-    """Whether `following` is more text of the same part."""
-    return isinstance(following, Delta) and following.choice == event.choice and following.index == event.index
+def _joined(event: Delta, batch: Batch, place: int) -> tuple[str, int]:
+    """The text of `event` and of what follows it in the same part, and the place after that."""
+    text = event.text
+    while place < len(batch):
+        following = batch[place]
+        if not isinstance(following, Delta):
+            break
+        if following.choice != event.choice or following.index != event.index:
+            break
+        text += following.text
+        place += 1
+    return text, place
 
 
 def _blocked(choice: int) -> Stop:

@@ -68,7 +68,7 @@ def _pii(document: GuardrailDocument, side: Side) -> Iterator[Rule]:
     for entity in document.pii_entities:
         action = entity.action_on(side)
         if action is not None:
-            yield _rule(entity.type, _PII[entity.type](), action)
+            yield _rule(entity.type.value, _PII[entity.type](), action)
 
 
 def _regexes(document: GuardrailDocument, side: Side) -> Iterator[Rule]:

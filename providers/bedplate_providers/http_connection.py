@@ -96,6 +96,7 @@ class HttpConnection(asyncio.Protocol):
         self._paused = False
         self._whole = True
         self._overrun = False
+        self._keep = False
         self._head_bytes = 0
         self._overhead_bytes = 0
         self._head_done = False
@@ -227,13 +228,14 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._head_done:
             self._whole = True
+            self._keep = self._parser.should_keep_alive()  # the parser forgets with the next byte
 
     def _finish(self, exchange: HttpExchange) -> None:
         exchange.complete = True
         self._exchange = None
         exchange.detached_from()
         unsent = self._transport is None or self._transport.get_write_buffer_size() > 0
-        if self._overrun or unsent or not self._parser.should_keep_alive():
+        if self._overrun or unsent or not self._keep:
             self.abort()
             return
         self.resume()
@@ -429,8 +431,8 @@ class HttpExchange:
         while not self.status:
             await self._pause()
             error = self._error
-            if error is None:
-                continue
+            if error is None or self.status:
+                continue  # an error after the head is met where the body is read
             lost_idle = isinstance(error, HttpClosed) and not error.begun
             if may_repeat and reused and lost_idle and self._loop.time() - now < _STALE_S:
                 return True

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 APP_ROLE = "bedplate_app"
 RETRY_AFTER_S = 2.0
+CLIENT_CHECK_MS = 500
+"""How often Postgres looks, while a statement runs or waits for a lock, whether its client is still there."""
 
 _OUTAGE_CLASSES = frozenset({"08", "28", "40", "53", "57", "58"})
 """SQLSTATE classes that are no fault of the statement: connection, authorisation of the login, rolled back by
@@ -86,7 +88,8 @@ async def connect(config: DatabaseConfig, *, name: str, settings: Mapping[str, s
         "application_name": f"bedplate {name}",
         "role": config.role,
         "statement_timeout": str(int(config.statement_timeout_s * 1000)),
-        # A client that vanished in the middle of a transaction must not keep its row locks.
+        # A client that vanished, in a statement or between two, must not keep its row locks.
+        "client_connection_check_interval": str(CLIENT_CHECK_MS),
         "idle_in_transaction_session_timeout": str(int(config.statement_timeout_s * 1000)),
         **(settings or {}),
     }

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 
-
-
 class Received:
     """One request as it came."""
 
@@ -167,7 +165,9 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
         return None
     first, *lines = head.split("\r\n")
     method, path, _ = first.split(" ", 2)
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name
+    }
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Received(method, path, headers, body)
 

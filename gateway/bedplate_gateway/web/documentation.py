@@ -15,6 +15,7 @@ import swagger_ui_bundle
 from litestar import Litestar, get
 from litestar.connection import Request
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from litestar.response import Response
 
 from bedplate_core.jsonvalue import JSON, JSONObject
@@ -108,7 +109,7 @@ def documentation_page() -> Response[bytes]:
 
 
 @get("/docs/{name:str}", opt={ACTION: Action.READ_DOCUMENTATION}, include_in_schema=False, sync_to_thread=False)
-def documentation_asset(name: str) -> Response[bytes]:
+def documentation_asset(name: FromPath[str]) -> Response[bytes]:
     """A file of Swagger UI; only those on the list exist."""
     if name == "start.js":
         return Response(_SCRIPT, media_type="text/javascript")

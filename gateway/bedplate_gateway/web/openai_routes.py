@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import get, post
 from litestar.connection import Request
+from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ASGIApp
 
@@ -155,7 +156,7 @@ def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
     operation_id="retrieveModel",
     sync_to_thread=False,
 )
-def retrieve_model(request: Request[Any, Any, Any], model_id: str) -> Response[bytes]:
+def retrieve_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> Response[bytes]:
     """One model."""
     name = model_id.removeprefix("/")
     route = services_of(request).catalogue.snapshot.routes.get(name)

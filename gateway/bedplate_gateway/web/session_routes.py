@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import get
 from litestar.connection import Request
-from litestar.params import Parameter
+from litestar.params import FromPath, Parameter
 
 from bedplate_core.ids import SessionId
 from bedplate_core.messages import Part, Role
@@ -52,7 +52,7 @@ class SessionItems(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def list_session_items(
     request: Request[Any, Any, Any],
-    session_id: str,
+    session_id: FromPath[str],
     after: Annotated[int, Parameter(ge=0, description="Only items with a greater `seq`")] = 0,
     limit: Annotated[int, Parameter(ge=1, le=1000, description="Items on a page")] = 100,
 ) -> SessionItems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bedplate_guardrails.automaton import Automaton
 from bedplate_guardrails.detector import Decision
@@ -27,10 +27,8 @@ class PatternDetector(TextDetector):
     is complete already; so which match is found does not depend on how the text arrived.
     """
 
-    view = "plain"
-
-    def __init__(self, pattern: str, mask: str, on_fail: OnFail = None, **options: Any) -> None:
-        super().__init__(mask, on_fail, **options)
+    def __init__(self, pattern: str, mask: str, on_fail: OnFail = None) -> None:
+        super().__init__(mask, on_fail)
         expression = parse_expression(pattern)
         if expression.min_chars == 0:
             raise ValueError("the pattern matches the empty string")

@@ -18,7 +18,7 @@ class RegexMatch(PatternDetector):
     cost = "one linear pass over the text"
 
     def __init__(self, name: str, pattern: str, on_fail: OnFail = None) -> None:
-        super().__init__(pattern, f"{{{name}}}", on_fail, name=name, pattern=pattern)
+        super().__init__(pattern, f"{{{name}}}", on_fail)
         for char in sorted(self._expression.literals):
             shown = plain_char(char)
             if shown != char:

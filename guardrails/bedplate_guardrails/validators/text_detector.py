@@ -31,8 +31,8 @@ class TextDetector(Validator):
     cost: str = ""
     gate: tuple[str, str] | None = None
 
-    def __init__(self, mask: str, on_fail: OnFail = None, **options: Any) -> None:
-        super().__init__(on_fail=on_fail, **options)
+    def __init__(self, mask: str, on_fail: OnFail = None) -> None:
+        super().__init__(on_fail=on_fail)
         self.mask = mask
         self._view = View(self.view)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from bedplate_guardrails.detector import Decision
 from bedplate_guardrails.validators.frame import register_validator
 from bedplate_guardrails.validators.text_detector import OnFail, TextDetector
-from bedplate_guardrails.views import View
+from bedplate_guardrails.views import View, ViewName
 
 _UNSPACED = (
     (0xE00, 0xEFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
@@ -28,13 +28,12 @@ class Words(TextDetector):
     invisible characters.
     """
 
-    view = "folded"
+    view: ViewName = "folded"
     cost = "a few steps for each word of the text, whatever the length of the list"
 
     def __init__(self, words: Iterable[str], on_fail: OnFail = None) -> None:
-        listed = tuple(words)
-        super().__init__("{word}", on_fail, words=listed)
-        folded = {folded_word(word) for word in listed}
+        super().__init__("{word}", on_fail)
+        folded = {folded_word(word) for word in words}
         self._words = frozenset(folded)
         self._beginnings = frozenset(word[:end] for word in folded for end in range(1, len(word) + 1))
         firsts = {word[0] for word in folded}

@@ -1,7 +1,6 @@
 """What chat completions and completions have in common in their answers.
 
-Source: openai-python 2.54 (`CompletionUsage`, `CompletionChoice`) and platform.openai.com/docs/api-reference,
-checked November 2025.
+Source: openai-python 2.54 (`CompletionUsage`, `CompletionChoice`), compared November 2026.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A whole chat completion.
 
-Source: openai-python 2.54 (`ChatCompletion`) and platform.openai.com/docs/api-reference/chat/object, checked
-November 2025; `reasoning` beside `content` is vLLM 0.32's field.
+Source: openai-python 2.54 (`ChatCompletion`), compared
+November 2026; `reasoning` beside `content` is vLLM 0.32's field.
 """
 
 from __future__ import annotations

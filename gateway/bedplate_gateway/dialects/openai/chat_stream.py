@@ -1,7 +1,7 @@
 """A chat completion as server-sent events.
 
-Source: openai-python 2.54 (`ChatCompletionChunk`) and platform.openai.com/docs/api-reference/chat-streaming,
-checked November 2025.
+Source: openai-python 2.54 (`ChatCompletionChunk`, and the `_streaming` module that reads it), compared
+November 2026.
 
 What is the same in every chunk is encoded once, when a part opens; a delta then costs one JSON string and two
 concatenations. One event makes one frame (or none), so the bytes do not depend on how events were batched.

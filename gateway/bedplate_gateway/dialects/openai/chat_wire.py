@@ -1,8 +1,9 @@
 """The body of `POST /v1/chat/completions` as OpenAI defines it.
 
-Source: the types of the official SDK, openai-python 2.54 (`openai.types.chat`), and the API reference at
-platform.openai.com/docs/api-reference/chat, checked November 2025. Fields that vLLM 0.32 adds and that the
-canonical model has (`top_k`, `reasoning` in messages, `video_url`, `audio_url`) are spelt as vLLM does.
+Source: the types and docstrings of the official SDK, openai-python 2.54 (`openai.types.chat`), compared
+November 2026. Bounds that they do not state (four stop texts, 128 tools) are OpenAI's published ones. Fields
+that vLLM adds and that the canonical model has (`top_k`, `reasoning` in messages, `video_url`, `audio_url`)
+are spelt as vLLM does.
 
 Names are the wire's. The top level takes unknown fields (`FieldRules` sorts them); below it nothing unknown
 is accepted, so a misspelt field is an error and not silence.

@@ -1,7 +1,7 @@
 """The body of `POST /v1/completions` and its answers as OpenAI defines them.
 
-Source: openai-python 2.54 (`openai.types.completion_create_params`, `Completion`, `CompletionChoice`) and
-platform.openai.com/docs/api-reference/completions, checked November 2025.
+Source: openai-python 2.54 (`openai.types.completion_create_params`, `Completion`, `CompletionChoice`),
+compared November 2026.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Embeddings: one request and its answer.
 
-Source: openai-python 2.54 (`openai.types.embedding_create_params`, `CreateEmbeddingResponse`) and
-platform.openai.com/docs/api-reference/embeddings, checked November 2025. The SDK asks for base64 unless told
-otherwise: the vector's little-endian 32-bit floats.
+Source: openai-python 2.54 (`openai.types.embedding_create_params`, `CreateEmbeddingResponse`),
+compared November 2026. The SDK asks for base64 unless told otherwise: the vector's little-endian 32-bit floats.
 """
 
 from __future__ import annotations

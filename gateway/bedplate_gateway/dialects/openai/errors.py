@@ -1,8 +1,9 @@
 """OpenAI's error body, and the one table from our errors to it.
 
-The body is `{"error": {"message", "type", "param", "code"}}`. Types and codes are those of the API reference
-(platform.openai.com/docs/guides/error-codes and the bodies OpenAI sends, November 2025); where OpenAI has no
-code for what happened, ours stands in its place. The official SDKs choose their exception by the status.
+The body is `{"error": {"message", "type", "param", "code"}}`. The shape is `ErrorObject` of
+openai-python 2.54, compared November 2026; types and codes are the ones that OpenAI's guide
+(platform.openai.com/docs/guides/error-codes) and its servers use. Where OpenAI has no code for what happened,
+ours stands in its place. The official SDKs choose their exception by the status.
 """
 
 from __future__ import annotations

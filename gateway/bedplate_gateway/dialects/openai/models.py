@@ -1,7 +1,7 @@
 """The list of models.
 
-Source: openai-python 2.54 (`openai.types.Model`) and platform.openai.com/docs/api-reference/models, checked
-November 2025; `max_model_len` is vLLM 0.32's field, which clients read to size their prompts.
+Source: openai-python 2.54 (`openai.types.Model`), compared November 2026; `max_model_len` is
+vLLM's field, which clients read to size their prompts.
 """
 
 from __future__ import annotations

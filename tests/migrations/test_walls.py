@@ -1,0 +1,141 @@
+"""The walls in the database itself: what SQL of ours that forgets something still cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from anyio.to_thread import run_sync as to_thread
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from tests.fixtures.postgres import PostgresServer
+
+from bedplate_core.ids import ProjectId
+from bedplate_migrations.runner import upgrade
+from bedplate_store.database import Database
+from bedplate_store.driver import DatabaseConfig
+
+pytestmark = pytest.mark.anyio
+
+A, B = ProjectId("proj_a"), ProjectId("proj_b")
+TENANT_TABLES = ("session", "session_item", "invocation")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(DatabaseConfig(url=database_url))
+    for project in (A, B):
+        await run(
+            opened,
+            project,
+            f"insert into session (id, project_id, created_by) values ('s_{project}', '{project}', 'k')",
+        )
+        await run(opened, project, item(project, f"s_{project}", 1))
+        await run(
+            opened,
+            project,
+            f"insert into invocation (id, project_id, outcome) values ('r_{project}', '{project}', 'completed')",
+        )
+    yield opened
+    await opened.aclose()
+
+
+def item(project: str, session: str, seq: int) -> str:
+    return (
+        "insert into session_item (session_id, seq, id, project_id, role, payload, schema_version, call_id, status) "
+        f"values ('{session}', {seq}, 'i_{project}_{seq}', '{project}', 'user', '{{}}', 1, 'req_1', 'completed')"
+    )
+
+
+async def run(database: Database, project: ProjectId | None, statement: str) -> int:
+    """Run one statement for `project`; how many rows it touched."""
+    async with database.transaction(project) as connection:
+        return (await connection.execute(text(statement))).rowcount
+
+
+async def projects_seen(database: Database, project: ProjectId | None, table: str) -> list[str]:
+    async with database.transaction(project) as connection:
+        rows = await connection.execute(text(f"select project_id from {table} order by 1"))
+        return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES)
+async def test_sql_without_a_project_filter_finds_one_projects_rows(database: Database, table: str) -> None:
+    assert await projects_seen(database, A, table) == [A]
+    assert await projects_seen(database, B, table) == [B]
+    assert await projects_seen(database, None, table) == []
+    assert await projects_seen(database, ProjectId(""), table) == []
+
+
+async def test_a_connection_does_not_remember_its_last_project(database_url: str, database: Database) -> None:
+    one = Database(DatabaseConfig(url=database_url, pool_size=1))
+    assert await projects_seen(one, A, "session") == [A]
+    assert await projects_seen(one, None, "session") == []
+    async with one.installation() as connection:
+        assert len((await connection.execute(text("select 1 from invocation"))).all()) == 2
+    assert await projects_seen(one, None, "invocation") == []
+    await one.aclose()
+
+
+async def test_the_operators_reports_see_all_invocations_and_no_session(database: Database) -> None:
+    async with database.installation() as connection:
+        seen = [len((await connection.execute(text(f"select 1 from {table}"))).all()) for table in TENANT_TABLES]
+    assert seen == [0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        item(B, "s_proj_b", 2),
+        item(A, "s_proj_b", 2),
+        "insert into session (id, project_id, created_by) values ('s_new', 'proj_b', 'k')",
+        "update session set project_id = 'proj_b'",
+    ],
+    ids=["as B", "A's item into B's session", "a session for B", "give a session to B"],
+)
+async def test_one_project_cannot_write_into_another(database: Database, statement: str) -> None:
+    with pytest.raises(DBAPIError):
+        await run(database, A, statement)
+
+
+async def test_an_update_without_a_filter_stays_inside(database: Database) -> None:
+    assert await run(database, A, "update session set head = 7") == 1
+    assert await run(database, None, "update session set head = 7") == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table session disable row level security",
+        "drop policy of_project on session",
+        "drop table session",
+        "truncate session_item",
+        "create table public.mine (id int)",
+        "delete from session_item",
+        "update session_item set payload = '{}'",
+        "delete from invocation",
+        "update invocation set outcome = 'other'",
+        "delete from resource_revision",
+        "update alembic_version set version_num = '9999'",
+        "alter role bedplate_app superuser",
+    ],
+)
+async def test_the_gateway_cannot_change_the_schema_or_its_history(database: Database, statement: str) -> None:
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner|InsufficientPrivilege"):
+        await run(database, A, statement)
+
+
+async def test_the_owner_of_the_tables_is_bound_as_well(own_server: PostgresServer) -> None:
+    login = {"user": "plain", "password": "p"}
+    own_server.run(
+        "create role plain login password 'p'", "grant bedplate_app to plain", "create database plain owner plain"
+    )
+    url = own_server.url("plain", **login)
+    await to_thread(upgrade, url)
+    app, owner = Database(DatabaseConfig(url=url)), Database(DatabaseConfig(url=url, role="none"))
+    await run(app, A, "insert into session (id, project_id, created_by) values ('s', 'proj_a', 'k')")
+    assert await projects_seen(owner, A, "session") == [A]
+    assert await projects_seen(owner, B, "session") == []
+    assert await projects_seen(owner, None, "session") == []
+    await app.aclose()
+    await owner.aclose()
