@@ -18,6 +18,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -111,11 +112,12 @@ def _config() -> Config:
     return config
 
 
-def _reason(error: BaseException) -> str:
-    """The driver's own words without SQLAlchemy's statement and parameters."""
-    cause = getattr(error, "orig", None) or error
-    words = str(cause.__cause__ or cause).strip()
-    return f"{words} ({type(cause.__cause__ or cause).__name__})" if words else type(cause).__name__
+def _reason(error: Exception) -> str:
+    """The words of the driver, or of the step that refused, without SQLAlchemy's statement and parameters."""
+    cause: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        cause = error.orig.__cause__ or error.orig
+    return str(cause).strip() or type(cause).__name__
 
 
 __all__ = ["MigrationError", "revision_state", "upgrade"]

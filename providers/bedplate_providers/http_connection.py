@@ -166,6 +166,7 @@ class HttpConnection(asyncio.Protocol):
         if self._closed:
             return
         if max(self._head_bytes, 0 if self._whole else self._overhead_bytes) > self._head_limit_bytes:
+            exchange.status = 0
             self._fail(HttpProtocolError("the response head is over the limit"))
             return
         if self._whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_any_chunking_of_the_bytes_gives_the_same_events(at: list[int]) -> None:
             b": keep-alive\n\n",
             chat_chunk({"reasoning": "Hm€m"}),
             chat_chunk({"content": "Ünï"}),
-            chat_chunk(call_piece(0, id="a", name="weather", arguments='{"ci')),
+            chat_chunk(call_piece(0, id_="a", name="weather", arguments='{"ci')),
             chat_chunk(call_piece(0, arguments='ty": "Paris"}')),
             chat_chunk({}, finish="tool_calls", usage=(20, 9)),
             FINAL,
@@ -94,7 +95,7 @@ def test_any_chunking_of_the_bytes_gives_the_same_events(at: list[int]) -> None:
         ]
     )
     places = sorted({place % (len(data) + 1) for place in at} | {0, len(data)})
-    pieces = [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [data[a:b] for a, b in pairwise(places)]
     whole, _ = read([data])
     cut, _ = read(pieces)
     keep = [each for each in whole if not isinstance(each, Progress)]
@@ -106,10 +107,10 @@ def test_parallel_tool_calls_in_pieces() -> None:
         [
             ROLE,
             chat_chunk({"content": "Let me see."}),
-            chat_chunk(call_piece(0, id="call_a", name="weather")),
+            chat_chunk(call_piece(0, id_="call_a", name="weather")),
             chat_chunk(call_piece(0, arguments='{"city"')),
             chat_chunk(call_piece(0, arguments=': "Paris"}')),
-            chat_chunk(call_piece(1, id="call_b", name="weather", arguments="not json")),
+            chat_chunk(call_piece(1, id_="call_b", name="weather", arguments="not json")),
             chat_chunk({}, finish="tool_calls"),
             DONE,
         ],
@@ -142,7 +143,7 @@ def test_a_named_tool_choice_that_ends_with_stop_is_a_tool_stop() -> None:
     request = chat(tools=(WEATHER,), tool_choice=NamedTool("weather"))
     pieces = [
         ROLE,
-        chat_chunk(call_piece(0, id="x", name="weather", arguments="{}")),
+        chat_chunk(call_piece(0, id_="x", name="weather", arguments="{}")),
         chat_chunk({}, finish="stop"),
         DONE,
     ]
@@ -292,13 +293,13 @@ GOOD = hello()
         ("neither choices nor error", [ROLE, event({"id": "x"}), *GOOD[1:]]),
         ("an unknown finish", [ROLE, chat_chunk({}, finish="abort"), FINAL, DONE]),
         ("an error in the middle", [*GOOD[:3], event({"error": {"message": "x", "code": 500}}), DONE]),
-        ("a tool call without a name", [ROLE, chat_chunk(call_piece(0, id="a")), chat_chunk({}, finish="stop"), DONE]),
+        ("a tool call without a name", [ROLE, chat_chunk(call_piece(0, id_="a")), chat_chunk({}, finish="stop"), DONE]),
         (
             "a tool call that goes on after its end",
             [
                 ROLE,
-                chat_chunk(call_piece(0, id="a", name="f")),
-                chat_chunk(call_piece(1, id="b", name="f")),
+                chat_chunk(call_piece(0, id_="a", name="f")),
+                chat_chunk(call_piece(1, id_="b", name="f")),
                 chat_chunk(call_piece(0, arguments="x")),
                 chat_chunk({}, finish="tool_calls"),
                 DONE,

@@ -43,6 +43,7 @@ from bedplate_providers.vllm_request import render_embedding, render_request
 
 PLAIN = Dispatch(call_id="req_1")
 PNG = MediaBytes(data=b"\x89PNG", media_type="image/png")
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
 
 
 def body(request: Request, dispatch: Dispatch = PLAIN) -> Any:
@@ -60,7 +61,8 @@ def test_the_whole_of_a_chat() -> None:
         top_logprobs=3,
         response_format=JsonSchemaFormat(name="n", schema={"type": "object"}, strict=True),
         reasoning=ReasoningControl(effort="low", budget_tokens=50),
-        extensions={"min_p": 0.1, "chat_template_kwargs": {"enable_thinking": True}, "bad_words": ["x"], "ignore_eos": None},
+        extensions={"min_p": 0.1, "chat_template_kwargs": {"enable_thinking": True},
+                    "bad_words": ["x"], "ignore_eos": None},
     )  # fmt: skip
     assert render_request(request, Dispatch(call_id="c", cache_salt="s"), "us") == (
         "/v1/chat/completions",
@@ -155,7 +157,7 @@ def test_a_conversation_with_tools() -> None:
             ],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "sun"},
-        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}]},
+        {"role": "tool", "tool_call_id": "c2", "content": [IMAGE]},
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
     ]  # fmt: skip
 

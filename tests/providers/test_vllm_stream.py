@@ -50,6 +50,11 @@ def replies(status: str, body: object, **headers: str) -> Script:
     return script
 
 
+def says_no(status: int, message: str, param: str | None = None) -> Script:
+    error = {"message": message, "type": "SomeError", "param": param, "code": status}
+    return replies(f"{status} No", {"error": error})
+
+
 async def test_what_is_sent_and_what_comes_back() -> None:
     async with WireServer(says(*hello())) as server:
         vllm = VllmServer(server.url, credential=Credential("k3y"))
@@ -112,13 +117,13 @@ async def test_a_server_that_goes_on_after_done_loses_the_connection() -> None:
 @pytest.mark.parametrize(
     ("script", "kind"),
     [
-        (replies("400 Bad Request", {"error": {"message": "bad temperature", "code": 400, "param": "temperature"}}), InvalidRequest),
-        (replies("400 Bad Request", {"error": {"message": "the maximum context length is 9"}}), ContextLengthExceeded),
+        (says_no(400, "bad temperature", "temperature"), InvalidRequest),
+        (says_no(400, "the maximum context length is 9"), ContextLengthExceeded),
         (replies("401 Unauthorized", {"error": "Unauthorized"}), UpstreamRejected),
         (replies("403 Forbidden", b"<html>"), UpstreamRejected),
-        (replies("404 Not Found", {"error": {"message": "The model `m` does not exist.", "code": 404}}), UpstreamRejected),
+        (says_no(404, "The model `m` does not exist."), UpstreamRejected),
         (replies("429 Too Many Requests", {}, retry_after="7"), RateLimited),
-        (replies("500 Internal Server Error", {"error": {"message": "policy", "code": 500}}), UpstreamUnavailable),
+        (says_no(500, "a policy"), UpstreamUnavailable),
         (replies("503 Service Unavailable", b""), UpstreamUnavailable),
         (replies("302 Found", b"", location="http://elsewhere/"), UpstreamProtocolError),
         (replies("200 OK", {"choices": []}), UpstreamProtocolError),
@@ -407,7 +412,14 @@ async def test_embeddings() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"x", {}, {"data": []}, {"data": [{"index": 0, "embedding": "!"}]}, {"data": [{"index": 1, "embedding": "AAAAAA=="}]}, {"data": [{"index": 0, "embedding": "AAA="}]}],
+    [
+        b"x",
+        {},
+        {"data": []},
+        {"data": [{"index": 0, "embedding": "!"}]},
+        {"data": [{"index": 1, "embedding": "AAAAAA=="}]},
+        {"data": [{"index": 0, "embedding": "AAA="}]},
+    ],
 )  # fmt: skip
 async def test_embeddings_that_are_not_vectors(body: object) -> None:
     async with WireServer(replies("200 OK", body)) as server:

@@ -52,11 +52,11 @@ def text_chunk(
     return event(body)
 
 
-def call_piece(index: int, *, id: str | None = None, name: str | None = None, arguments: str | None = None) -> Any:
+def call_piece(index: int, *, id_: str | None = None, name: str | None = None, arguments: str | None = None) -> Any:
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     piece: dict[str, Any] = {"index": index, "function": function}
-    if id is not None:
-        piece |= {"id": id, "type": "function"}
+    if id_ is not None:
+        piece |= {"id": id_, "type": "function"}
     return {"tool_calls": [piece]}
 
 

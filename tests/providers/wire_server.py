@@ -57,7 +57,8 @@ class Wire:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         await self.raw(
-            f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n{lines}\r\n".encode()
+            f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(data)}\r\n{lines}\r\n".encode()
             + data
         )
 
@@ -154,7 +155,7 @@ class WireServer:
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
-    while not reader.at_eof() and reader.exception() is None:
+    while not reader.at_eof() and reader.exception() is None:  # noqa: ASYNC110  (StreamReader has no event for it)
         await asyncio.sleep(0.002)
 
 
