@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 from sqlalchemy import text
@@ -36,11 +37,12 @@ _STORED = text(
 )
 _ADD = text(
     "insert into session_item (session_id, branch, seq, id, project_id, parent_seq, role, payload, "
-    "schema_version, call_id, status, stop_reason) "
-    "select :session, 0, row.seq, row.id, :project, nullif(row.seq - 1, 0), row.role, row.payload, "
-    ":version, :call, row.status, row.stop_reason from json_to_recordset(cast(:rows as json)) "
-    "as row(seq bigint, id text, role text, payload json, status text, stop_reason text)"
+    "schema_version, call_id, status, stop_reason) values (:session, 0, :seq, :id, :project, :parent_seq, :role, "
+    "cast(:payload as json), :schema_version, :call, :status, :stop_reason)"
 )
+
+
+_Row: TypeAlias = dict[str, str | int | None]
 
 
 class NewItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,17 +51,6 @@ class NewItem(msgspec.Struct, frozen=True, kw_only=True):
     message: Message
     status: ItemStatus = ItemStatus.COMPLETED
     stop_reason: StopReason | None = None
-
-
-class _Row(msgspec.Struct, frozen=True):
-    """An item as `_ADD` reads it."""
-
-    seq: int
-    id: str
-    role: str
-    payload: msgspec.Raw
-    status: str
-    stop_reason: str | None
 
 
 class TurnCommit:
@@ -82,7 +73,7 @@ class TurnCommit:
         has gone on meanwhile (nothing is stored) and `StoreUnavailable`, whose message says whether the turn
         may be stored.
         """
-        rows = [_row(item, after + number) for number, item in enumerate(items, start=1)]
+        rows = [self._row(item, after + number) for number, item in enumerate(items, start=1)]
         ends = time.monotonic() + self._deadline_s
         wait_s, uncertain = RETRY_S[0], False
         while True:
@@ -106,26 +97,22 @@ class TurnCommit:
             if stored.first() is not None:
                 return
             raise Conflict("The session has gone on in the meantime; this turn was not stored.")
-        await connection.execute(
-            _ADD,
-            {
-                **of_session,
-                "version": SCHEMA_VERSION,
-                "call": self._call,
-                "rows": msgspec.json.encode(rows).decode(),
-            },
-        )
+        await connection.execute(_ADD, rows)
 
-
-def _row(item: NewItem, seq: int) -> _Row:
-    return _Row(
-        seq=seq,
-        id=new_item_id(),
-        role=item.message.role,
-        payload=msgspec.Raw(encode(item.message).encode()),
-        status=item.status,
-        stop_reason=item.stop_reason,
-    )
+    def _row(self, item: NewItem, seq: int) -> _Row:
+        return {
+            "session": self._session,
+            "project": self._project,
+            "seq": seq,
+            "id": new_item_id(),
+            "parent_seq": seq - 1 or None,
+            "role": item.message.role.value,
+            "payload": encode(item.message),
+            "schema_version": SCHEMA_VERSION,
+            "call": self._call,
+            "status": item.status.value,
+            "stop_reason": item.stop_reason.value if item.stop_reason is not None else None,
+        }
 
 
 def _not_stored(uncertain: bool) -> StoreUnavailable:

@@ -130,7 +130,7 @@ class _Followed:
             raise StopAsyncIteration
         try:
             if self._finish is None:
-                batch = await anext(aiter(self._events))
+                batch = await anext(self._events)
                 for event in batch:
                     self._fold.add(event)
                 last = batch[-1]

@@ -52,6 +52,8 @@ class Database:
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
+            # Parameters are what people wrote; SQLAlchemy would put them into the text of its errors.
+            hide_parameters=True,
             pool_size=config.pool_size,
             max_overflow=0,
             pool_timeout=config.connect_timeout_s,

@@ -16,8 +16,11 @@ SESSION = "x-bedplate-session"
 
 
 def says(text: str) -> dict[str, Any]:
-    """Make a vLLM model say exactly this, token by token, so that what the policy does with it can be asserted."""
-    return {"structured_outputs": {"choice": [text]}}
+    """Make a vLLM model say exactly this, token by token, so that what the policy does with it can be asserted.
+
+    Spelt as a pattern of single characters, because the policy also reads the request, and would stop it there.
+    """
+    return {"structured_outputs": {"regex": "".join(letter if letter == " " else f"[{letter}]" for letter in text)}}
 
 
 def check(condition: bool, step: str, detail: object) -> None:

@@ -29,6 +29,7 @@ class PatternDetector(TextDetector):
 
     def __init__(self, pattern: str, mask: str, on_fail: OnFail = None) -> None:
         super().__init__(mask, on_fail)
+        Automaton(pattern)  # RE2 says what is wrong with a pattern better than the parser does
         expression = parse_expression(pattern)
         if expression.min_chars == 0:
             raise ValueError("the pattern matches the empty string")

@@ -86,11 +86,13 @@ seccompProfile:
       key: {{ .Values.database.key }}
 - name: BEDPLATE_MASTER_KEY_FILE
   value: /etc/bedplate/master/master.key
+- name: BEDPLATE_LOG_FORMAT
+  value: json
+{{- if include "bedplate.hasSecrets" . }}
 # The kubelet keeps the files behind this link; Bedplate follows no link out of the folder it is given.
 - name: BEDPLATE_SECRETS_DIR
   value: /etc/bedplate/secrets/..data
-- name: BEDPLATE_LOG_FORMAT
-  value: json
+{{- end }}
 {{- end -}}
 
 {{- define "bedplate.volumeMounts" -}}
@@ -98,9 +100,11 @@ seccompProfile:
   mountPath: /var/lib/bedplate
 - name: tmp
   mountPath: /tmp
+{{- if include "bedplate.hasSecrets" . }}
 - name: secrets
   mountPath: /etc/bedplate/secrets
   readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "bedplate.masterKeyMount" -}}
@@ -116,13 +120,14 @@ seccompProfile:
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
+{{- if include "bedplate.hasSecrets" . }}
 - name: secrets
   projected:
     defaultMode: 0440
     sources:
-      {{- if .Values.providerSecrets.existingSecret }}
+      {{- with .Values.providerSecrets.existingSecret }}
       - secret:
-          name: {{ .Values.providerSecrets.existingSecret }}
+          name: {{ . }}
       {{- end }}
       {{- if .Values.engine.enabled }}
       - secret:
@@ -131,11 +136,11 @@ seccompProfile:
             - key: {{ .Values.engine.apiKey.key }}
               path: chart-engine
       {{- end }}
-      - downwardAPI:
-          items:
-            - path: .namespace
-              fieldRef:
-                fieldPath: metadata.namespace
+{{- end }}
+{{- end -}}
+
+{{- define "bedplate.hasSecrets" -}}
+{{- if or .Values.providerSecrets.existingSecret .Values.engine.enabled }}true{{ end -}}
 {{- end -}}
 
 {{- define "bedplate.masterKeyVolume" -}}

@@ -1,4 +1,4 @@
-{{/* A pod of the image that runs one command and ends. Arguments: root, name, command, and extra volumes. */}}
+{{/* A pod of the image that runs one command and ends. Arguments: root, name, command; masterKey and declared mount these. */}}
 {{- define "bedplate.jobPod" -}}
 {{- $root := .root -}}
 metadata:
@@ -7,6 +7,7 @@ metadata:
     app.kubernetes.io/component: job
 spec:
   restartPolicy: Never
+  terminationGracePeriodSeconds: 5
   {{- include "bedplate.podBase" $root | nindent 2 }}
   securityContext:
     {{- include "bedplate.podSecurityContext" $root | trim | nindent 4 }}

@@ -1,0 +1,403 @@
+"""The chart lints, renders what Kubernetes accepts, and keeps its promises about accounts, secrets and the network."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from bedplate_gateway.access.keyring import ensure_master_key, read_keyring
+from bedplate_gateway.catalogue.apply import read_resources
+from bedplate_gateway.catalogue.secrets import Secrets
+from bedplate_gateway.settings import settings_from_environment
+
+helm = pytest.importorskip("helm_python", reason="helm-python-sdk has wheels for Linux on x86_64 only among our platforms")
+
+CHART = Path(__file__).parents[2] / "helm" / "bedplate"
+VALUES = Path(__file__).parent / "values"
+CASES = ("minimal", "full", "engine")
+KUBERNETES = ("1.29.0", "1.37.0")
+RELEASE_NAME = "bedplate"
+"""The name that people choose, and the one whose service links would overwrite our settings."""
+
+Manifest = dict[str, Any]
+
+
+def values(case: str) -> dict[str, Any]:
+    return yaml.safe_load((VALUES / f"{case}.yaml").read_text())
+
+
+def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for name, value in override.items():
+        inner = result.get(name)
+        result[name] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def render_text(case_values: Mapping[str, Any]) -> dict[str, str]:
+    with helm.Chart.load(CHART) as chart:
+        return chart.render(dict(case_values), name=RELEASE_NAME, namespace="ai", is_install=True)
+
+
+def render(case_values: Mapping[str, Any]) -> list[Manifest]:
+    texts = {path: text for path, text in render_text(case_values).items() if path.endswith(".yaml")}
+    return [document for text in texts.values() for document in yaml.safe_load_all(text) if document]
+
+
+@pytest.fixture(params=CASES)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    return render(values(request.param))
+
+
+def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    found = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name]
+    assert len(found) == 1, [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    return found[0]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Every pod template with the kind and name of what makes it."""
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        if manifest["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if "template" in spec:
+            yield f"{manifest['kind']}/{manifest['metadata']['name']}", spec["template"]
+
+
+def environment(pod: Manifest) -> dict[str, Any]:
+    (container,) = pod["spec"]["containers"]
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lint_finds_nothing_to_correct(case: str) -> None:
+    report = helm.lint(CHART, values(case), strict=True)
+    assert report["errors"] == []
+    assert [each for each in report["messages"] if each["severity"] > 1] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_accepts_every_manifest(manifests: list[Manifest], version: str) -> None:
+    for manifest in manifests:
+        assert kubernetes_validate.validate(manifest, version, strict=True) == version.rpartition(".")[0]
+
+
+def test_the_strict_schemas_notice_a_misspelt_field() -> None:
+    deployment = copy.deepcopy(one(render(values("minimal")), "Deployment", "bedplate"))
+    deployment["spec"]["template"]["spec"]["containers"][0]["imagePullPolici"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, KUBERNETES[0], strict=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_two_manifests_have_one_name(case: str) -> None:
+    names = [(each["kind"], each["metadata"]["name"]) for each in render(values(case))]
+    assert len(names) == len(set(names))
+
+
+def test_yamllint_finds_nothing(tmp_path: Path) -> None:
+    config = "{extends: default, rules: {document-start: disable, line-length: {max: 140}, braces: {max-spaces-inside: 0}}}"
+    files = [CHART / "Chart.yaml", CHART / "values.yaml", *VALUES.glob("*.yaml"), *(CHART.parents[1] / "examples").glob("*.yaml")]
+    for number, text in enumerate(text for case in CASES for path, text in render_text(values(case)).items() if path.endswith(".yaml")):
+        if text.strip():
+            files.append(tmp_path / f"{number}.yaml")
+            files[-1].write_text(text.strip() + "\n")
+    # Helm writes the items of a list without further indentation.
+    rendered = config.replace("braces", "indentation: {indent-sequences: whatever}, octal-values: disable, comments: disable, braces")
+    for chosen, group in ((config, files[:5]), (rendered, files[5:])):
+        command = [sys.executable, "-m", "yamllint", "--strict", "-d", chosen, *map(str, group)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_probes_ask_the_paths_that_need_no_key(manifests: list[Manifest]) -> None:
+    from bedplate_gateway.web.edge import PUBLIC_PATHS
+
+    gateway = next(pod for name, pod in pods(manifests) if name.startswith("Deployment/") and "engine" not in name)
+    (container,) = gateway["spec"]["containers"]
+    assert container["startupProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["path"] in PUBLIC_PATHS
+        assert container[probe]["httpGet"]["port"] == container["ports"][0]["name"]
+    assert container["readinessProbe"]["timeoutSeconds"] > 2, "/readyz itself waits 2 s for Postgres"
+
+
+def test_no_pod_has_rights_it_does_not_need(manifests: list[Manifest]) -> None:
+    seen = 0
+    for name, pod in pods(manifests):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, f"{name}: BEDPLATE_PORT would be a URL"
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        for container in spec["containers"]:
+            seen += 1
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert container["resources"]["requests"]["cpu"], name
+            assert container["resources"]["limits"]["memory"], name
+        for volume in spec["volumes"]:
+            assert "hostPath" not in volume, name
+            if "emptyDir" in volume:
+                assert volume["emptyDir"]["sizeLimit"], f"{name}: {volume['name']} has no bound"
+    assert seen >= 2
+    for account in (each for each in manifests if each["kind"] == "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_every_volume_that_is_mounted_exists_and_the_other_way_round(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests):
+        volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+        mounted = {mount["name"] for container in pod["spec"]["containers"] for mount in container["volumeMounts"]}
+        assert volumes == mounted, name
+
+
+def test_secrets_are_referred_to_and_never_written(manifests: list[Manifest]) -> None:
+    assert [each for each in manifests if each["kind"] == "Secret"] == []
+    for name, pod in pods(manifests):
+        for variable, value in environment(pod).items():
+            if re.search(r"KEY$|URL$|TOKEN|PASSWORD", variable):
+                assert set(value) == {"secretKeyRef"}, f"{name}: {variable}"
+    text = json.dumps(manifests)
+    assert "postgresql://" not in text
+    assert not re.search(r"\bbp_|[0-9a-f]{64}(?<!cdef)", text.replace("sha256:", ""))
+    for config in (each for each in manifests if each["kind"] == "ConfigMap"):
+        for key in re.findall(r"api_key: *(\S+)", "".join(config["data"].values())):
+            assert key.startswith("file:")
+
+
+def test_only_the_gateway_and_the_operators_shell_hold_the_master_key() -> None:
+    for name, pod in pods(render(values("minimal"))):
+        has_it = any(volume["name"] == "master-key" for volume in pod["spec"]["volumes"])
+        assert has_it is (name in {"Deployment/bedplate", "CronJob/bedplate-shell"}), name
+
+
+def test_a_pod_outlives_its_own_draining(manifests: list[Manifest]) -> None:
+    gateway = next(pod for name, pod in pods(manifests) if name.startswith("Deployment/") and "engine" not in name)
+    drain_s = float(environment(gateway)["BEDPLATE_DRAIN_TIMEOUT_S"])
+    hook = gateway["spec"]["containers"][0].get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])
+    assert gateway["spec"]["terminationGracePeriodSeconds"] >= 2 * drain_s + int(hook[1]) + 10
+
+
+def test_the_gateways_settings_are_settings(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests):
+        if "engine" in name:
+            continue
+        variables = {key: value for key, value in environment(pod).items() if isinstance(value, str)}
+        settings = settings_from_environment(variables)
+        known = {f"BEDPLATE_{field.upper()}" for field in settings.__struct_fields__}
+        assert {key for key in environment(pod) if key.startswith("BEDPLATE_")} <= known
+    assert settings.secrets_path is not None
+
+
+def test_the_spool_holds_more_than_the_gateway_puts_there() -> None:
+    from bedplate_store.row_writer import SPOOL_BYTES
+
+    gateway = dict(pods(render(values("minimal"))))["Deployment/bedplate"]
+    volume = next(each for each in gateway["spec"]["volumes"] if each["name"] == "spool")
+    mebibytes = int(volume["emptyDir"]["sizeLimit"].removesuffix("Mi"))
+    assert mebibytes << 20 > SPOOL_BYTES, "an emptyDir over its limit evicts the pod, and its records with it"
+
+
+def test_migration_goes_before_and_declared_resources_after() -> None:
+    full = render(values("full"))
+    migrate = one(full, "Job", "models-migrate")
+    apply = one(full, "Job", "models-apply")
+    assert migrate["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert apply["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+    assert "serviceAccountName" not in migrate["spec"]["template"]["spec"], "it does not exist before the first install"
+    assert [each for each in render(values("minimal")) if each["metadata"]["name"] == "bedplate-apply"] == []
+
+
+@pytest.mark.parametrize("case", ["full", "engine"])
+def test_what_the_chart_declares_is_what_apply_reads(case: str, tmp_path: Path) -> None:
+    config = next(each for each in render(values(case)) if each["kind"] == "ConfigMap")
+    folder = kubelet_volume(tmp_path / "declared", config["data"])
+    resources = read_resources([folder])
+    wanted = [(each["kind"], each["name"]) for each in values(case).get("declared", [])]
+    if case == "engine":
+        wanted = [("Provider", "chart-engine"), ("Model", "chat"), *wanted]
+    assert [(str(each.__struct_config__.tag), each.name) for each in resources] == wanted
+
+
+def test_secret_references_resolve_in_the_folder_as_a_kubelet_lays_it_out(tmp_path: Path) -> None:
+    pod = dict(pods(render(values("engine"))))["Deployment/bedplate"]
+    mount = next(each for each in pod["spec"]["containers"][0]["volumeMounts"] if each["name"] == "secrets")
+    below = Path(environment(pod)["BEDPLATE_SECRETS_DIR"]).relative_to(mount["mountPath"])
+    folder = kubelet_volume(tmp_path / "secrets", {"chart-engine": "the key\n"})
+    assert Secrets(folder / below).resolve("file:chart-engine") == "the key"
+
+
+def test_a_master_key_mounted_for_the_group_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_master_key(tmp_path / "key")
+    folder = kubelet_volume(tmp_path / "master", {"master.key": (tmp_path / "key").read_text()})
+    (folder / "master.key").resolve().chmod(0o440)
+    owner = (folder / "master.key").stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 10001)  # a kubelet's files belong to root, ours do not
+    assert read_keyring(folder / "master.key").token_hash("x")
+
+
+def kubelet_volume(folder: Path, files: Mapping[str, str]) -> Path:
+    """`files` as a kubelet mounts a ConfigMap or Secret: each a link to a link to a dated folder."""
+    dated = folder / "..2026_01_01_00_00_00.1"
+    dated.mkdir(parents=True)
+    for name, text in files.items():
+        (dated / name).write_text(text)
+        (folder / name).symlink_to(Path("..data") / name)
+    (folder / "..data").symlink_to(dated.name)
+    return folder
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def test_only_the_gateway_reaches_engines() -> None:
+    manifests = render(values("engine"))
+    labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifests)}
+    policies = [each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"]
+    own = labels["Deployment/bedplate-engine"]
+    other = {"app.kubernetes.io/part-of": "bedplate", "app.kubernetes.io/component": "engine", "app": "someone-elses"}
+    for engine in (own, other):
+        ingress = [each for each in policies if "Ingress" in each["policyTypes"] and selects(each["podSelector"], engine)]
+        peers = [peer for policy in ingress for rule in policy["ingress"] for peer in rule["from"]]
+        assert [set(peer) for peer in peers] == [{"podSelector"}]
+        allowed = [name for name, each in labels.items() if any(selects(peer["podSelector"], each) for peer in peers)]
+        assert allowed == ["Deployment/bedplate"]
+    egress = [each for each in policies if "Egress" in each["policyTypes"] and selects(each["podSelector"], own)]
+    assert [each["egress"] for each in egress] == [[]], "an engine has no way out"
+    service = one(manifests, "Service", "bedplate-engine")
+    assert service["spec"]["type"] == "ClusterIP"
+    assert [each for each in manifests if each["kind"] == "Ingress"] == []
+
+
+def test_the_gateway_and_the_jobs_reach_only_what_they_need() -> None:
+    manifests = render(values("full"))
+    policies = {each["metadata"]["name"]: each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"}
+    gateway, jobs = policies["models-gateway"], policies["models-jobs"]
+    ports = [[port["port"] for port in rule["ports"]] for rule in gateway["egress"]]
+    assert ports == [[53, 53], [6432], [8000], [443]]
+    assert [rule.get("to") for rule in gateway["egress"]][1] == [{"podSelector": {"matchLabels": {"app": "postgres"}}}]
+    assert [[port["port"] for port in rule["ports"]] for rule in jobs["egress"]] == [[53, 53], [6432]]
+    assert jobs["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in jobs
+    labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifests)}
+    for name, each in labels.items():
+        covered = [policy for policy in policies.values() if selects(policy["podSelector"], each)]
+        assert covered, f"{name} is under no network policy"
+    for name in ("Job/models-migrate", "Job/models-apply", "CronJob/models-shell"):
+        assert selects(jobs["podSelector"], labels[name])
+
+
+def test_the_engine_asks_for_its_key_and_the_gateway_knows_it() -> None:
+    manifests = render(values("engine"))
+    engine = dict(pods(manifests))["Deployment/bedplate-engine"]
+    assert environment(engine)["VLLM_API_KEY"] == {"secretKeyRef": {"name": "engine-key", "key": "api-key"}}
+    command = engine["spec"]["containers"][0]["command"]
+    assert not [word for word in command if "key" in word]
+    gateway = dict(pods(manifests))["Deployment/bedplate"]
+    secrets = next(each for each in gateway["spec"]["volumes"] if each["name"] == "secrets")
+    items = [source["secret"] for source in secrets["projected"]["sources"]]
+    assert items == [{"name": "engine-key", "items": [{"key": "api-key", "path": "chart-engine"}]}]
+
+
+def test_what_the_service_and_the_budget_select_is_the_gateway() -> None:
+    for case, name in (("minimal", "bedplate"), ("full", "models")):
+        manifests = render(values(case))
+        labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifests)}
+        for selector in (
+            one(manifests, "Service", name)["spec"]["selector"],
+            one(manifests, "PodDisruptionBudget", name)["spec"]["selector"]["matchLabels"],
+            one(manifests, "Deployment", name)["spec"]["selector"]["matchLabels"],
+        ):
+            assert [each for each, has in labels.items() if selector.items() <= has.items()] == [f"Deployment/{name}"]
+
+
+def test_the_autoscaler_alone_decides_how_many() -> None:
+    full = render(values("full"))
+    assert "replicas" not in one(full, "Deployment", "models")["spec"]
+    assert one(full, "HorizontalPodAutoscaler", "models")["spec"]["scaleTargetRef"]["name"] == "models"
+    assert one(render(values("minimal")), "Deployment", "bedplate")["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ({"replicaCount": 3}, "replicaCount"),
+        ({"gateway": {"replica": 3}}, "replica"),
+        ({"engine": {"enabled": True}}, "engine"),
+        ({"ingress": {"enabled": True}}, "host"),
+        ({"image": {"repository": ""}}, "repository"),
+        ({"database": {"existingSecret": ""}}, "existingSecret"),
+        ({"database": {"url": "postgresql://user:password@host/db"}}, "url"),
+        ({"masterKey": {"value": "00"}}, "value"),
+        ({"podSecurityContext": {"runAsUser": 0}}, "runAsUser"),
+        ({"declared": [{"kind": "Secret", "name": "x"}]}, "kind"),
+        ({"engine": {"args": ["--api-key=secret"]}}, "args"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(override: dict[str, Any], named: str) -> None:
+    with pytest.raises(helm.HelmError) as refused:
+        render(merged(values("minimal"), override))
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["image", "database", "masterKey"])
+def test_what_is_required_is_required(missing: str) -> None:
+    given = values("minimal")
+    del given[missing]
+    with pytest.raises(helm.HelmError):
+        render(given)
+
+
+def test_the_table_of_values_is_the_values() -> None:
+    documented = re.findall(r"^\| `([\w.]+)` \|", (CHART / "README.md").read_text(), re.MULTILINE)
+    assert len(documented) == len(set(documented))
+    assert set(documented) == set(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value and name != "resources":
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_the_schema_has_every_value_with_its_default() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(schema["properties"]) - {"global"} == set(defaults)
+    for name, value in defaults.items():
+        described = schema["properties"][name]
+        if "$ref" in described:
+            described = schema["definitions"][described["$ref"].rpartition("/")[2]]
+        if isinstance(value, dict):
+            assert described["additionalProperties"] is False, name
+            assert set(value) <= set(described["properties"]), name
+
+
+def test_the_version_is_the_packages() -> None:
+    from bedplate_gateway.version import VERSION
+
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == VERSION
