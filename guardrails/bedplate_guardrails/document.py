@@ -85,7 +85,9 @@ Text500: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 Text1000: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 
 
-class _Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class _Config(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
+):
     """The base of every object in the document: camelCase on the wire, and no field that is not known."""
 
 

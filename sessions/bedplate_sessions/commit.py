@@ -9,7 +9,6 @@ and if the head is then where this very call would have put it, the earlier atte
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -69,22 +68,24 @@ class TurnCommit:
         """Add `items` (at least one) behind the item numbered `after`, which must be the session's last.
 
         Returns when they are durable, and does so as well if an earlier attempt for the same call had stored
-        them. Tries again while Postgres is away, until `deadline_s` is over. Raises `Conflict` if the session
-        has gone on meanwhile (nothing is stored) and `StoreUnavailable`, whose message says whether the turn
-        may be stored.
+        them. Tries again while Postgres is away, until `deadline_s` is over; a connection or a COMMIT under
+        way then still has the time-outs of its own. Raises `Conflict` if the session has gone on meanwhile
+        (nothing is stored) and `StoreUnavailable`, whose message says whether the turn may be stored.
         """
         rows = [self._row(item, after + number) for number, item in enumerate(items, start=1)]
-        ends = time.monotonic() + self._deadline_s
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._deadline_s
         wait_s, uncertain = RETRY_S[0], False
         while True:
             try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + ends - time.monotonic()):
-                    async with self._database.transaction(self._project) as connection:
+                async with self._database.transaction(self._project) as connection:
+                    # The deadline is over the statements only: a COMMIT that was sent is waited for.
+                    async with asyncio.timeout_at(ends):
                         await self._attempt(connection, rows, after=after)
                 return
-            except (StoreUnavailable, TimeoutError) as error:
+            except StoreUnavailable as error:
                 uncertain = uncertain or isinstance(error, CommitUncertain)
-                if time.monotonic() + wait_s >= ends:
+                if clock() + wait_s >= ends:
                     raise _not_stored(uncertain) from error
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_S[1])
