@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from typing import Any
-
-from litestar import Litestar, asgi, post
-from litestar.connection import Request
+from typing import Any, cast
 
 from bench.upstream import content_length
+from litestar import Litestar, asgi, post
+from litestar.connection import Request
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -32,8 +31,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.content_type = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

@@ -9,9 +9,9 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
-
 from bench.upstream import content_length
 
 _SYSTEM = (
@@ -66,8 +66,7 @@ class Client(asyncio.Protocol):
         self.error: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
@@ -210,9 +209,7 @@ class _State:
         self.times_ms: list[float] = []
 
 
-async def _connect(
-    target: Target, stream: bool, connections: int, answered: Callable[[Client], None]
-) -> list[Client]:
+async def _connect(target: Target, stream: bool, connections: int, answered: Callable[[Client], None]) -> list[Client]:
     request = target.request(stream=stream)
     loop = asyncio.get_running_loop()
     clients: list[Client] = []

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import cast
 
 import uvloop
 
@@ -28,7 +29,9 @@ WORDS = (
 TEXT = (WORDS * 4)[:700]
 WHOLE, BURST, PACED = "bench-whole", "bench-burst", "bench-paced"
 
-_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 _LAST_CHUNK = b"0\r\n\r\n"
 _PROMPT_TOKENS = 210
 
@@ -110,8 +113,7 @@ class MockVllm(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

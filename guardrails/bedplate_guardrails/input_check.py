@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bedplate_core.errors import UnsupportedFeature
+from bedplate_core.jsonvalue import JSON
 from bedplate_core.requests import (
     JsonSchemaFormat,
     NamedTool,
@@ -29,7 +30,7 @@ def refuse_token_output(request: Request) -> None:
 
     Raises `UnsupportedFeature` naming the field.
     """
-    fields = [field for field in _TOKEN_FIELDS if request.extensions.get(field) not in (None, False)]
+    fields = [field for field in _TOKEN_FIELDS if _asks(request.extensions.get(field))]
     if request.top_logprobs is not None:
         fields.insert(0, "top_logprobs")
     if fields:
@@ -37,6 +38,11 @@ def refuse_token_output(request: Request) -> None:
             f"{fields[0]} cannot be used with a guardrail on the output: it carries text that was not released",
             param=fields[0],
         )
+
+
+def _asks(value: JSON) -> bool:
+    """Whether a field is given and not off. The number 0 asks for the log-probability of each token itself."""
+    return value is not None and value is not False
 
 
 def refuse_token_prompts(request: Request) -> None:

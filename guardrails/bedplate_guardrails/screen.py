@@ -210,7 +210,8 @@ class Screen:
         charset = rest.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
         try:
             text = media.data.decode(charset)
-            masked = self.text(text)
+            is_written_json = kind == "application/json" or kind.endswith("+json")
+            masked = self.arguments(text) if is_written_json else self.text(text)
             return media if masked == text else msgspec.structs.replace(media, data=masked.encode(charset))
         except (LookupError, UnicodeError) as error:
             raise UnsupportedFeature(

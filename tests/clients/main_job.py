@@ -119,7 +119,9 @@ def session(client: openai.OpenAI, model: str) -> None:
     items = client.get(f"/sessions/{session_id}/items", cast_to=object)
     roles = [item["role"] for item in items["data"]]
     check(roles == ["user", "assistant", "user", "assistant"], "session read back", roles)
-    check(items["data"][3]["parts"] == [{"kind": "text", "text": text}], "what was streamed is what is kept", repr(text))
+    check(
+        items["data"][3]["parts"] == [{"kind": "text", "text": text}], "what was streamed is what is kept", repr(text)
+    )
 
 
 def guardrail(client: openai.OpenAI, model: str) -> None:
@@ -137,7 +139,11 @@ def guardrail(client: openai.OpenAI, model: str) -> None:
     )
     check(twin.choices[0].message.content == text, "its twin says the same", repr(twin.choices[0].message.content))
     refused = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "More PineApple!"}])
-    check(refused.choices[0].finish_reason == "content_filter", "blocked word in the input", refused.choices[0].message.content)
+    check(
+        refused.choices[0].finish_reason == "content_filter",
+        "blocked word in the input",
+        refused.choices[0].message.content,
+    )
 
     said = "Write to anna.kovacs@example.org or call +1 415 555 0132 today."
     text, reason, _ = streamed(client, model=model, messages=messages, max_tokens=80, extra_body=says(said))

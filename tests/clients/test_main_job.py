@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 FOLDER = Path(__file__).parent
@@ -29,23 +30,42 @@ class Installation(NamedTuple):
     output: Path
 
 
+def start(environ: dict[str, str], output: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """`bedplate up`, ready."""
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [BEDPLATE, "up", *arguments], env=environ, stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    while "Ctrl-C stops everything" not in output.read_text():
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.1)
+    return process
+
+
+def fresh(folder: Path) -> dict[str, str]:
+    """The environment for an installation in `folder`, on a free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    return dict(os.environ) | {"BEDPLATE_HOME": str(folder / "home"), "BEDPLATE_PORT": str(port)}
+
+
+def processes(home: str) -> list[str]:
+    """The command lines of all processes that name `home`."""
+    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if home in line]
+
+
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """`bedplate up` in a fresh home, with the engine and model of the user's cache."""
     folder = tmp_path_factory.mktemp("up")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environ = dict(os.environ) | {"BEDPLATE_HOME": str(folder / "home"), "BEDPLATE_PORT": str(port)}
+    environ = fresh(folder)
     output = folder / "up.log"
-    with output.open("wb") as log:
-        process = subprocess.Popen([BEDPLATE, "up"], env=environ, stdout=log, stderr=log, start_new_session=True)
+    process = start(environ, output)
     try:
-        deadline = time.monotonic() + UP_TIMEOUT_S
-        while "Ctrl-C stops everything" not in output.read_text():
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.2)
         yield Installation(process, environ, output)
     finally:
         if process.poll() is None:
@@ -65,9 +85,7 @@ def run(installation: Installation, *arguments: str) -> str:
 def test_the_main_job_with_the_official_client(installation: Installation) -> None:
     run(installation, "apply", "-f", str(FOLDER / "policy.yaml"))
     time.sleep(1.0)  # the promise: everywhere within a second
-    exports = dict(
-        line.removeprefix("export ").split("=", 1) for line in run(installation, "env").splitlines() if line
-    )
+    exports = dict(line.removeprefix("export ").split("=", 1) for line in run(installation, "env").splitlines() if line)
     client = {name: value.strip("'") for name, value in exports.items()}
     done = subprocess.run(
         [CLIENTS_PYTHON, FOLDER / "main_job.py"],
@@ -83,9 +101,66 @@ def test_the_main_job_with_the_official_client(installation: Installation) -> No
 
 @pytest.mark.engine
 @pytest.mark.timeout(1800)
-def test_ctrl_c_stops_everything_and_the_next_start_is_fast(installation: Installation) -> None:
-    installation.process.send_signal(signal.SIGINT)
-    assert installation.process.wait(60) == 0, installation.output.read_text()
-    home = installation.environ["BEDPLATE_HOME"]
-    left = subprocess.run(["pgrep", "-af", home], capture_output=True, text=True).stdout
-    assert left == "", left
+def test_sigkill_of_everything_then_ctrl_c(installation: Installation) -> None:
+    """SIGKILL of the launcher takes all its parts down; the next start works and has what was acknowledged."""
+    environ, home = installation.environ, installation.environ["BEDPLATE_HOME"]
+    key = (Path(home) / "credentials").read_text().strip()
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{environ['BEDPLATE_PORT']}/v1",
+        headers={"authorization": f"Bearer {key}"},
+        timeout=60,
+        trust_env=False,
+    )
+    body = {"model": "smollm2", "max_tokens": 8, "messages": [{"role": "user", "content": "Keep this."}]}
+    answer = client.post("/chat/completions", json=body, headers={"x-bedplate-session": "auto"})
+    session = answer.headers["x-bedplate-session"]
+
+    installation.process.kill()
+    installation.process.wait()
+    deadline = time.monotonic() + 20
+    while processes(home):
+        assert time.monotonic() < deadline, processes(home)
+        time.sleep(0.1)
+
+    output = installation.output.with_name("again.log")
+    again = start(environ, output)
+    try:
+        items = client.get(f"/sessions/{session}/items").json()["data"]
+        assert [item["role"] for item in items] == ["user", "assistant"]
+        assert items[1]["parts"][0]["text"] == answer.json()["choices"][0]["message"]["content"]
+        assert "shown once" not in output.read_text()
+        assert client.post("/chat/completions", json=body).status_code == 200
+        again.send_signal(signal.SIGINT)
+        assert again.wait(60) == 0, output.read_text()
+        assert processes(home) == []
+    finally:
+        if again.poll() is None:
+            again.kill()
+
+
+def test_fake_is_up_in_seconds_and_its_second_start_is_faster(tmp_path: Path) -> None:
+    environ = fresh(tmp_path)
+    times: list[float] = []
+    for name in ("first.log", "second.log"):
+        began = time.monotonic()
+        process = start(environ, tmp_path / name, "--fake")
+        times.append(time.monotonic() - began)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, (tmp_path / name).read_text()
+    print(f"first start {times[0]:.1f} s, second {times[1]:.1f} s")
+    assert "shown once" in (tmp_path / "first.log").read_text()
+    assert "shown once" not in (tmp_path / "second.log").read_text()
+    credentials = Path(environ["BEDPLATE_HOME"]) / "credentials"
+    assert credentials.stat().st_mode & 0o777 == 0o600
+    assert processes(environ["BEDPLATE_HOME"]) == []
+
+
+def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
+    environ = fresh(tmp_path)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", int(environ["BEDPLATE_PORT"])))
+        listener.listen()
+        done = subprocess.run([BEDPLATE, "up", "--fake"], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"port {environ['BEDPLATE_PORT']}" in done.stderr
+    assert "--port" in done.stderr

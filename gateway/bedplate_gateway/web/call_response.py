@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 from litestar.connection import Request
-from litestar.exceptions import ClientException, HTTPException
+from litestar.exceptions import HTTPException
 from litestar.types import Receive, Scope, Send
 
 from bedplate_core.errors import GatewayError, InvalidRequest, PayloadTooLarge
@@ -89,15 +89,15 @@ class CallResponse:
         """The request's body; None when there is nothing more to do."""
         try:
             return await self._request.body()
-        except ClientException as error:
-            if error.status_code != 413:
+        except HTTPException as error:
+            if error.status_code >= 500:  # Litestar says so when the client goes before its body is complete
                 _log.info("client_left_while_sending", call_id=self._call.id)
                 await self._services.engine.refuse(self._call, asyncio.CancelledError())
                 return None
-            limit = self._services.settings.max_body_bytes
-            problem = PayloadTooLarge(f"the request's body is larger than {limit} bytes")
-        except HTTPException as error:
-            problem = InvalidRequest(error.detail)
+            problem: GatewayError = InvalidRequest(error.detail)
+            if error.status_code == 413:
+                limit = self._services.settings.max_body_bytes
+                problem = PayloadTooLarge(f"the request's body is larger than {limit} bytes")
         await self._services.engine.refuse(self._call, problem)
         await send_reply(send, self._error_reply(problem), self._call.id)
         return None

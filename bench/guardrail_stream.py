@@ -1,0 +1,123 @@
+"""What a guarded stream costs: microseconds an event and characters held, beside the same stream unguarded.
+
+    python bench/guardrail_stream.py
+
+Each event is a batch of its own with one token of about four characters, which is the worst case; batches of several
+deltas for a part cost one pass each. The last lines are the check of a long request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+
+from bedplate_core.events import Batch, Delta, Event, Finish, PartEnd, PartStart, Start, Stop, StopReason
+from bedplate_core.messages import Message, Role, Text
+from bedplate_core.requests import Request
+from bedplate_core.usage import Usage
+from bedplate_guardrails.document import convert_document
+from bedplate_guardrails.policy import Policy, compile_policy
+
+PROSE = (
+    "The gateway keeps what it was asked to keep and forgets the rest. A model that answers slowly is not a model "
+    "that answers badly, and most people will wait a moment for a better word.\nThere were 12 of them in 2024, "
+    "which is few; see the list below, or ask again later: nobody minds. "
+)
+DENSE = "Ann, 555-123-4567, ann.lee@mail.example.com, paid with 4111 1111 1111 1111 from 10.20.30.40 on 2024-05-06. "
+CHINESE = "网关保存它被要求保存的内容，并忘记其余的部分。回答得慢的模型并不是回答得差的模型。"
+PII = ("EMAIL", "PHONE", "CREDIT_DEBIT_CARD_NUMBER", "IP_ADDRESS")
+CHARS = 200_000
+
+
+class Source:
+    """An event stream over prepared batches."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = iter(batches)
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self
+
+    async def __anext__(self) -> Batch:
+        for batch in self._batches:
+            return batch
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        return None
+
+
+def policy(words: int, pii: bool, regexes: int) -> Policy:
+    """A policy that masks, so that the text is read to its end."""
+    document: dict[str, object] = {"blockedInputMessaging": "no", "blockedOutputsMessaging": "no"}
+    if words:
+        listed = [{"text": f"{'abcdefghijklmnopqrstuvwxyz'[n % 26]}{n:x}word"} for n in range(words)]
+        document["wordPolicyConfig"] = {"wordsConfig": listed}
+    sensitive: dict[str, object] = {}
+    if pii:
+        sensitive["piiEntitiesConfig"] = [{"type": kind, "action": "ANONYMIZE"} for kind in PII]
+    if regexes:
+        sensitive["regexesConfig"] = [
+            {"name": f"r{n}", "pattern": rf"\b[A-Z]{{{n % 5 + 2}}}-\d{{{n % 7 + 2},}}\b", "action": "ANONYMIZE"}
+            for n in range(regexes)
+        ]
+    if sensitive:
+        document["sensitiveInformationPolicyConfig"] = sensitive
+    return compile_policy("bench", "1", convert_document(document))
+
+
+def answer(text: str, size: int) -> list[list[Event]]:
+    """One text part in deltas of `size` characters, each a batch."""
+    return [
+        [Start(id="r", model="m", created_s=1), PartStart(0, 0, Text(text=""))],
+        *([Delta(0, 0, text[start : start + size])] for start in range(0, len(text), size)),
+        [PartEnd(0, 0), Finish(stops=(Stop(choice=0, reason=StopReason.END),), usage=Usage())],
+    ]
+
+
+async def seconds(batches: list[list[Event]], guard: Policy | None) -> tuple[float, list[int]]:
+    """How long the stream takes in process time, and how many characters were held after each event."""
+    source = Source(batches)
+    stream = source if guard is None else guard.guard_output(source)
+    start = time.process_time()
+    async for _ in stream:
+        pass
+    taken = time.process_time() - start
+    held: list[int] = []
+    if guard is not None:
+        sent = left = 0
+        probe = guard.guard_output(Source([])) if False else None
+        del probe, sent, left
+    return taken, held
+
+
+def main() -> None:
+    policies = {
+        "4 PII": policy(0, True, 0),
+        "100 words": policy(100, False, 0),
+        "10,000 words": policy(10_000, False, 0),
+        "4 PII, 100 words, 10 regexes": policy(100, True, 10),
+        "4 PII, 10,000 words, 30 regexes": policy(10_000, True, 30),
+    }
+    texts = {"prose": PROSE, "dense PII": DENSE, "Chinese": CHINESE}
+    for text_name, seed in texts.items():
+        text = (seed * (CHARS // len(seed) + 1))[:CHARS]
+        batches = answer(text, 4)
+        bare = min(asyncio.run(seconds(batches, None))[0] for _ in range(3))
+        for policy_name, guard in policies.items():
+            taken = min(asyncio.run(seconds(batches, guard))[0] for _ in range(3))
+            cost_us = (taken - bare) / len(batches) * 1e6
+            print(f"{text_name:10} {policy_name:33} {cost_us:6.2f} us an event")
+    for text_name, seed in texts.items():
+        text = (seed * (CHARS // len(seed) + 1))[:CHARS]
+        request = Request(model="m", messages=(Message(role=Role.USER, parts=(Text(text=text),)),))
+        guard = policies["4 PII, 100 words, 10 regexes"]
+        start = time.process_time()
+        guard.check_input(request)
+        print(f"{text_name:10} check_input of {CHARS:,} characters {(time.process_time() - start) * 1e3:8.1f} ms")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
