@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="measure these systems only")
     parser.add_argument("--servers", action="store_true", help="compare uvicorn and granian, route and @asgi handler")
     parser.add_argument("--profile", action="store_true", help="where the gateway's time goes, instead of figures")
+    parser.add_argument("--functions", type=int, default=10, help="how many functions a profile lists")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
@@ -231,7 +232,7 @@ def main() -> None:
         with Bench(folder) as bench:
             bench.start_upstream()
             if arguments.profile:
-                print_profile(bench, folder)
+                print_profile(bench, folder, (arguments.only or ["bedplate"])[0], arguments.functions)
                 return
             _start_systems(bench, servers=arguments.servers)
             systems = [system for system in bench.systems if not arguments.only or system.name in arguments.only]

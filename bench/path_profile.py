@@ -16,7 +16,6 @@ from bench.path_systems import Bench
 
 from bedplate_gateway.asgi import application
 
-_FUNCTIONS = 10
 _WINDOW_S = 4.0
 
 
@@ -41,12 +40,12 @@ def profiled() -> Any:
     return application()
 
 
-def print_profile(bench: Bench, folder: Path) -> None:
-    """Profile the gateway with everything on: whole answers, then streams in a burst."""
+def print_profile(bench: Bench, folder: Path, name: str, functions: int) -> None:
+    """Profile one of the gateway's systems under whole answers, then under streams in a burst."""
     path = folder / "profile"
     os.environ["BENCH_PROFILE"] = str(path)
     bench.add_gateway(bench.start_postgres(), app="bench.path_profile:profiled")
-    system = bench.systems[0]
+    system = next(system for system in bench.systems if system.name == name)
     for title, target, stream in (
         ("whole answers", system.whole, False),
         ("streams of 64 events in a burst", system.burst, True),
@@ -54,7 +53,7 @@ def print_profile(bench: Bench, folder: Path) -> None:
         requests = uvloop.run(_under_load(system.pid, target, stream, path))
         _wait_for(path)
         print(f"\n{title}: {requests} requests under the profiler, microseconds a request")
-        _print_top(path, requests)
+        _print_top(path, requests, functions)
         path.unlink()
 
 
@@ -76,13 +75,13 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def _print_top(path: Path, requests: int) -> None:
+def _print_top(path: Path, requests: int, functions: int) -> None:
     """Functions by their own time, the event loop's wait left out. Small functions look dearer than they are."""
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]  # a documented attribute that the stubs lack
     rows = [(own_s, calls, where) for where, (_, calls, own_s, _, _) in stats.items() if where[2] not in _WAITS]
     total_us = sum(own_s for own_s, _, _ in rows) * 1e6 / requests
     print(f"{'own us':>8}{'calls':>8}  function   (all functions together: {total_us:.0f} us)")
-    for own_s, calls, (file, line, name) in sorted(rows, reverse=True)[:_FUNCTIONS]:
+    for own_s, calls, (file, line, name) in sorted(rows, reverse=True)[:functions]:
         place = "" if file == "~" else f"{'/'.join(Path(file).parts[-2:])}:{line} "
         print(f"{own_s * 1e6 / requests:8.1f}{calls / requests:8.1f}  {place}{name}")
 

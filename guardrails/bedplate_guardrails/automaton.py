@@ -44,10 +44,10 @@ class AutomatonGate:
 
     __slots__ = ("_automaton",)
 
-    def __init__(self, gates: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, gates: Sequence[tuple[str, str]], max_bytes: int = MAX_GATE_BYTES) -> None:
         matches = "|".join(f"(?:{match})" for match, _ in gates)
         beginnings = "|".join(f"(?:{beginning})" for _, beginning in gates)
-        self._automaton = Automaton(rf"(?:{matches})|(?:{beginnings})\z", MAX_GATE_BYTES)
+        self._automaton = Automaton(rf"(?:{matches})|(?:{beginnings})\z", max_bytes)
 
     def quiet_until(self, text: str, start: int) -> int | None:
         """The earliest place a match may be under way at the end; None when a match may lie before the end."""

@@ -46,6 +46,8 @@ Edge: TypeAlias = PartStart | PartEnd
 class OutputGuard:
     """Takes the batches of one answer and returns what may leave. After `finished` it takes nothing more.
 
+    `all_blocked` says that every choice is blocked, so that nothing else can come of the answer.
+
     `take` raises what a detector raises, after which nothing may leave; callers fail closed.
     """
 
@@ -56,11 +58,7 @@ class OutputGuard:
         self._choices: list[_GuardedChoice] = []
         self._usage = Usage()
         self.finished = False
-
-    @property
-    def all_blocked(self) -> bool:
-        """Whether every choice is blocked, so that nothing else can come of the answer."""
-        return bool(self._choices) and all(choice.blocked for choice in self._choices)
+        self.all_blocked = False
 
     def take(self, batch: Batch) -> list[Event]:
         """What may leave now that `batch` has come, in order. Stops where the last choice is blocked."""
@@ -72,11 +70,16 @@ class OutputGuard:
             match event:
                 case Delta():
                     text, place = _joined(event, batch, place)
-                    self._choices[event.choice].delta(text, out)
+                    choice = self._choices[event.choice]
+                    choice.delta(text, out)
+                    if choice.blocked:
+                        self._check_blocked()
                 case PartStart():
                     self._choices[event.choice].start(event, out)
+                    self._check_blocked()
                 case PartEnd():
                     self._choices[event.choice].end(event, out)
+                    self._check_blocked()
                 case Progress():
                     self._usage = event.usage
                     out.append(event)
@@ -89,6 +92,9 @@ class OutputGuard:
                 case Finish():
                     self._finish(event, out)
         return out
+
+    def _check_blocked(self) -> None:
+        self.all_blocked = all(choice.blocked for choice in self._choices)
 
     def early_finish(self) -> Finish:
         """The last event when every choice is blocked: usage is what the upstream had said by then."""

@@ -61,10 +61,19 @@ class GuardedStream:
         return self
 
     async def __anext__(self) -> Batch:
-        if self._guard is None:
+        guard = self._guard
+        if guard is None:
             return await self._events.__anext__()
         while not self._done:
-            out = await self._next(self._guard)
+            try:
+                batch = await self._events.__anext__()
+            except StopAsyncIteration:
+                self._done = True
+                raise UpstreamProtocolError("the upstream's answer broke off") from None
+            except BaseException:
+                self._done = True
+                raise
+            out = await self._taken(guard, batch)
             if out:
                 return out
         raise StopAsyncIteration
@@ -74,15 +83,7 @@ class GuardedStream:
         self._done = True
         await self._events.aclose()
 
-    async def _next(self, guard: OutputGuard) -> Batch:
-        try:
-            batch = await self._events.__anext__()
-        except StopAsyncIteration:
-            self._done = True
-            raise UpstreamProtocolError("the upstream's answer broke off") from None
-        except BaseException:
-            self._done = True
-            raise
+    async def _taken(self, guard: OutputGuard, batch: Batch) -> Batch:
         try:
             out = guard.take(batch)
         except GatewayError:
@@ -92,11 +93,12 @@ class GuardedStream:
             failure = self._tally.fail(error)
             await self.aclose()
             raise failure from error
-        if not guard.finished and guard.all_blocked:
-            await self.aclose()
-            out.append(guard.early_finish())
         if guard.finished:
             self._done = self._scanned = True
+        elif guard.all_blocked:
+            await self.aclose()
+            self._scanned = True
+            out.append(guard.early_finish())
         return out
 
 

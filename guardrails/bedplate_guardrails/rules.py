@@ -38,6 +38,8 @@ def compile_lanes(document: GuardrailDocument, side: Side) -> tuple[LanePlan, ..
 
 
 def _gate(rules: list[Rule]) -> Gate | None:
+    if len(rules) == 1 and isinstance(rules[0].detector, Words):
+        return rules[0].detector
     gates = [rule.detector.gate for rule in rules]
     known = [gate for gate in gates if gate is not None]
     if len(known) < len(gates):

@@ -88,7 +88,19 @@ class TextRun(Generic[M]):
             self._found(findings)
         if self._carry is not None:
             self._carried(self._carry.append(text))
+        if not self._pending and not self._marks and self._carry is None:
+            return self._plainly(self._solo.horizon)
         return self._release(self._horizon())
+
+    def _plainly(self, limit: int) -> list[str | M]:
+        """What lies before `limit` when there is nothing but text."""
+        cursor = self._cursor
+        if limit <= cursor:
+            return []
+        released = self._text[: limit - cursor]
+        self._text = self._text[limit - cursor :]
+        self._base = self._cursor = limit
+        return [released]
 
     def mark(self, value: M) -> list[str | M]:
         """Something between two parts, or before the first."""

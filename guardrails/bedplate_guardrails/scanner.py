@@ -39,15 +39,22 @@ class Scanner:
                 found = lane.append(piece)
                 if found:
                     findings.extend(map(_finding, found))
-            self.horizon = min(lane.horizon for lane in self._lanes)
+            self._settle_horizon()
             if self.end - self.horizon >= MAX_HOLD_CHARS:
                 findings.extend(self._give_up())
         return findings
 
+    def _settle_horizon(self) -> None:
+        horizon = self.end
+        for lane in self._lanes:
+            if lane.horizon < horizon:
+                horizon = lane.horizon
+        self.horizon = horizon
+
     def settle(self) -> list[Finding]:
         """Make `horizon` exact, which `append` may leave earlier than it must. Returns what became certain."""
         findings = [_finding(found) for lane in self._lanes for found in lane.settle()]
-        self.horizon = min(lane.horizon for lane in self._lanes)
+        self._settle_horizon()
         return findings
 
     def ended(self) -> list[Finding]:
@@ -60,7 +67,7 @@ class Scanner:
             for start, end, rule in lane.give_up(self.end - MAX_HOLD_CHARS):
                 action = RuleAction.NONE if rule.action is RuleAction.NONE else RuleAction.BLOCK
                 findings.append(Finding(start, end, rule, action))
-        self.horizon = min(lane.horizon for lane in self._lanes)
+        self._settle_horizon()
         return findings
 
 

@@ -90,7 +90,7 @@ class View:
 
         The second is None when the characters correspond one to one, which is the common case.
         """
-        if _ODD.search(text) is None:
+        if (text.isascii() and text.isprintable()) or _ODD.search(text) is None:
             if not self._folds:
                 return text, None
             lower = text.lower()

@@ -83,11 +83,12 @@ def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
         return None
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("a child that dies with its parent must be started from the main thread")
-    libc = ctypes.CDLL(None, use_errno=True)
+    # Looked up before the fork: the loader's lock may be held by another thread at that moment.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 
     def ask_the_kernel() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+        prctl(PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
         if os.getppid() != parent:  # the parent died before the line above
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -53,8 +53,7 @@ def make_policy(
         sensitive["piiEntitiesConfig"] = [{"type": type_, "action": action, **extra} for type_, action in pii.items()]
     if regexes:
         sensitive["regexesConfig"] = [
-            {"name": name, "pattern": pattern, "action": action, **extra}
-            for name, (pattern, action) in regexes.items()
+            {"name": name, "pattern": pattern, "action": action, **extra} for name, (pattern, action) in regexes.items()
         ]
     document: dict[str, Any] = {"blockedInputMessaging": "input refused", "blockedOutputsMessaging": "answer refused"}
     if words:

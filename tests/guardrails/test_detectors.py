@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import guardrails
 import pytest
+from guardrails import AsyncGuard, Guard
+
 from bedplate_guardrails.validators.card_number import CardNumber
 from bedplate_guardrails.validators.email_address import EmailAddress
 from bedplate_guardrails.validators.frame import FailResult, OnFailAction, PassResult
@@ -16,7 +18,6 @@ from bedplate_guardrails.validators.phone_number import PhoneNumber
 from bedplate_guardrails.validators.regex_match import RegexMatch
 from bedplate_guardrails.validators.text_detector import TextDetector
 from bedplate_guardrails.validators.words import Words
-from guardrails import AsyncGuard, Guard
 
 
 def found(detector: TextDetector, text: str) -> list[str]:

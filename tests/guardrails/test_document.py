@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from bedplate_core.verdicts import Side
 from bedplate_guardrails.document import (
     ENFORCED_PII,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from bedplate_guardrails.automaton import Automaton, AutomatonGate
 from bedplate_guardrails.detector import Rule
 from bedplate_guardrails.document import RuleAction
@@ -11,8 +16,6 @@ from bedplate_guardrails.lane import LanePlan
 from bedplate_guardrails.run import TextRun
 from bedplate_guardrails.validators.regex_match import RegexMatch
 from bedplate_guardrails.views import View
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 ATOMS = ("a", "b", "1", ".", "[ab]", "[^a]", r"\d", r"\w", r"\s", "(?i:A)", r"\x{61}", r"[[:alpha:]1]", r"\Qa.\E", " ")
 EDGES = (r"\b", r"\B", "^", "$", "(?m:^)", "(?m:$)", r"\A", r"\z")
@@ -66,7 +69,7 @@ def test_any_pieces_give_the_matches_of_the_whole(pattern: str, text: str, place
     run: TextRun[None] = TextRun([LanePlan(View("plain"), [rule], gate)], lambda _: None)
     edges = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
     out: list[str | None] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         out += run.append(text[start:end])
     out += run.close()
     masked, cursor = "", 0

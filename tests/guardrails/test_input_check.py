@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.guardrails.guarded import PII, make_policy
+
 from bedplate_core.errors import GuardrailUnavailable, UnsupportedFeature
 from bedplate_core.jsonvalue import JSONObject
 from bedplate_core.messages import (
@@ -30,13 +35,9 @@ from bedplate_core.messages import (
     ToolResult,
     Video,
 )
-from bedplate_core.requests import JsonSchemaFormat, NamedTool, Request, Tool, TokenPrompt
+from bedplate_core.requests import JsonSchemaFormat, NamedTool, Request, TokenPrompt, Tool
 from bedplate_guardrails.policy import GuardrailFailed, InputCheck
 from bedplate_guardrails.validators.email_address import EmailAddress
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.guardrails.guarded import PII, make_policy
 
 POLICY = make_policy(words=["tulip"], pii=dict.fromkeys(PII, "ANONYMIZE"), regexes={"badge": (r"B-\d{4}", "BLOCK")})
 URL = MediaUrl(url="https://x/y")
@@ -57,7 +58,7 @@ def tool(name: str = "f", description: str | None = None, parameters: JSONObject
 PLACES: dict[str, Callable[[str], Request]] = {
     **{f"{role} text": lambda text, role=role: said(Text(text=text), role=role) for role in Role},
     "second message": lambda text: Request(
-        model="m", messages=(Message(role=Role.USER, parts=(Text(text="x"),)),) + said(Text(text=text)).messages
+        model="m", messages=(Message(role=Role.USER, parts=(Text(text="x"),)), *said(Text(text=text)).messages)
     ),
     "participant": lambda text: Request(
         model="m", messages=(Message(role=Role.USER, parts=(Text(text="x"),), name=text),)
@@ -303,10 +304,18 @@ def test_one_policy_serves_many_threads() -> None:
     assert wrong == []
 
 
-def test_a_megabyte_is_checked_in_linear_time() -> None:
-    """Every tenth of a long input may begin a match; none of it may cost more than its share."""
-    text = ("11 22 33 44 4111 1111 a.b.c.d tuli tuli B-12 " * 25_000)[: 1 << 20]
-    assert POLICY.check_input(said(Text(text=text))).blocked_message is None
+def test_a_long_request_costs_its_length() -> None:
+    """Every tenth of the text may begin a match; eight times the text takes about eight times as long."""
+    seed = "11 22 33 44 4111 1111 a.b.c.d tuli tuli B-12 " * 600
+
+    def seconds(times: int) -> float:
+        request = said(Text(text=seed * times))
+        start = time.process_time()
+        assert POLICY.check_input(request).blocked_message is None
+        return time.process_time() - start
+
+    seconds(1)
+    assert min(seconds(8) for _ in range(2)) < 30 * min(seconds(1) for _ in range(3))
 
 
 @settings(max_examples=100, deadline=None)

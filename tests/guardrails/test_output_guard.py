@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from tests.guardrails.guarded import PII, USAGE, Upstream, drain, make_policy, text_events, whole_answer
+
 from bedplate_core.errors import GuardrailUnavailable, UpstreamProtocolError, UpstreamTimeout
 from bedplate_core.events import (
     Batch,
@@ -38,8 +40,6 @@ from bedplate_guardrails.policy import GuardedStream, GuardrailFailed, Policy
 from bedplate_guardrails.scanner import MAX_HOLD_CHARS
 from bedplate_guardrails.validators.email_address import EmailAddress
 
-from tests.guardrails.guarded import PII, USAGE, Upstream, drain, make_policy, text_events, whole_answer
-
 pytestmark = pytest.mark.anyio
 
 POLICY = make_policy(
@@ -59,6 +59,12 @@ async def left(policy: Policy, batches: Sequence[Batch | Exception]) -> tuple[li
 async def response(policy: Policy, events: Sequence[Event], **answer: int) -> Response:
     events, _, _ = await left(policy, [[event] for event in whole_answer(events, **answer)])
     return await collect(Upstream([events]))
+
+
+async def into(events: list[Event], stream: GuardedStream) -> None:
+    """Read a stream to its end; what came before an error is in `events`."""
+    async for batch in stream:
+        events += batch
 
 
 def summary(verdicts: Sequence[Verdict]) -> list[tuple[str, str, int]]:
@@ -207,7 +213,7 @@ async def test_when_all_choices_are_blocked_nothing_more_is_read() -> None:
         (["mail a@", "b", ".co now"], ["mail {EMAIL}", "", " now"]),
         (["mail a@b.co", "x"], ["mail {EMAIL}", ""]),
         (["call 555-123-4567", "8"], ["call {PHONE}", "8"]),
-        (["key=a", "", "b c"], ["{secret}"[:0] + "{secret}", "", " c"]),
+        (["key=a", "", "b c"], ["{secret}", "", " c"]),
         (["fine ", "text"], ["fine ", "text"]),
     ],
 )
@@ -218,7 +224,8 @@ async def test_a_mask_reaches_over_the_edge_of_text_parts(texts: list[str], expe
 
 
 @pytest.mark.parametrize(
-    "texts", [["tu", "lip"], ["a t", "u", "l", "ip "], ["x", "tulip"], ["tulip", "s"], ["red", " ", "rose"], ["B-1", "234"]]
+    "texts",
+    [["tu", "lip"], ["a t", "u", "l", "ip "], ["x", "tulip"], ["tulip", "s"], ["red", " ", "rose"], ["B-1", "234"]],
 )
 async def test_a_block_reaches_over_the_edge_of_text_parts(texts: list[str]) -> None:
     events = [event for index, text in enumerate(texts) for event in text_events([text], index=index)]
@@ -238,7 +245,10 @@ async def test_a_match_with_another_part_in_between_does_not_come_out_whole() ->
 
 async def test_what_is_held_leaves_when_another_kind_of_part_opens() -> None:
     upstream = Upstream(
-        [[event] for event in whole_answer([*text_events(["hm ann"], part=Reasoning(text="")), *text_events(["b"], index=1)])]
+        [
+            [event]
+            for event in whole_answer([*text_events(["hm ann"], part=Reasoning(text="")), *text_events(["b"], index=1)])
+        ]
     )
     stream = POLICY.guard_output(upstream)
     seen = [(upstream.read, event) async for batch in stream for event in batch]
@@ -326,8 +336,7 @@ async def test_an_upstream_error_releases_nothing_that_was_held() -> None:
     stream = POLICY.guard_output(upstream)
     events: list[Event] = []
     with pytest.raises(UpstreamTimeout):
-        async for batch in stream:
-            events += batch
+        await into(events, stream)
     assert events[-1] == Delta(0, 0, "Hi. ")
     assert stream.verdicts == ()
     with pytest.raises(StopAsyncIteration):
@@ -376,8 +385,7 @@ async def test_a_failing_detector_fails_closed(monkeypatch: pytest.MonkeyPatch, 
     stream = policy.guard_output(upstream)
     events: list[Event] = []
     with pytest.raises(GuardrailUnavailable) as failed:
-        async for batch in stream:
-            events += batch
+        await into(events, stream)
     assert isinstance(failed.value, GuardrailFailed)
     assert "a@b.co" not in str(failed.value)
     assert "@" not in "".join(event.text for event in events if isinstance(event, Delta))
@@ -412,7 +420,7 @@ async def test_padding_does_not_carry_a_phrase_past_the_bound(padding: str) -> N
     assert answer.choices[0].stop.reason is StopReason.GUARDRAIL
 
 
-async def test_a_long_answer_keeps_little(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_answer_keeps_little() -> None:
     """What is held of an answer of any length and script is bounded by the hold-back, not by the answer."""
     prose = "Der Fluß 流れる, caf\u00e9 \ufb01ne \u200b and 12 more words. "
     upstream = Upstream([[event] for event in whole_answer(text_events([prose] * 400))])

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.guardrails.guarded import PII, Upstream, drain, make_policy, oracle, text_events, whole_answer
+
 from bedplate_core.events import Delta, Event, Finish, PartEnd, PartStart, StopReason
 from bedplate_core.messages import Part, Reasoning, Refusal, Text, ToolCall
 from bedplate_core.response import Response, collect
 from bedplate_core.verdicts import Verdict
 from bedplate_guardrails.policy import Policy
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.guardrails.guarded import PII, Upstream, drain, make_policy, oracle, text_events, whole_answer
 
 MASKING = make_policy(
     pii=dict.fromkeys(PII, "ANONYMIZE"),
@@ -59,7 +60,7 @@ cuts = st.lists(st.integers(0, 400), max_size=12)
 
 def pieces_of(text: str, places: Sequence[int]) -> list[str]:
     edges = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def guarded(policy: Policy, events: Sequence[Event], *, batched: bool = False) -> tuple[Response, tuple[Verdict, ...]]:
@@ -189,7 +190,9 @@ def test_small_alphabets(text: str, size: int) -> None:
 
 
 def test_finish_names_every_choice() -> None:
-    events = [event for number in (0, 1, 2) for event in text_events(["tulip" if number == 1 else "rose"], choice=number)]
+    events = [
+        event for number in (0, 1, 2) for event in text_events(["tulip" if number == 1 else "rose"], choice=number)
+    ]
 
     async def run() -> list[Event]:
         return await drain(BLOCKING.guard_output(Upstream([whole_answer(events, choices=3)])))

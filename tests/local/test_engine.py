@@ -222,11 +222,14 @@ def test_the_next_start_ends_what_even_the_guard_could_not(
 ) -> None:
     record = recorded(tmp_path)
     worker = next(p for p in record.processes() if "SIG_IGN" in Path(f"/proc/{p.pid}/cmdline").read_text())
-    for pid in (record.guard.pid, launcher.pid):
+    command_line = {p.pid: Path(f"/proc/{p.pid}/cmdline").read_text() for p in record.processes()}
+    tracker = next(pid for pid, line in command_line.items() if "resource_tracker" in line)
+    for pid in (tracker, record.guard.pid, launcher.pid):
         os.kill(pid, signal.SIGKILL)
     launcher.wait()
     wait_until(lambda: not record.guard.is_alive())
     assert worker.is_alive()
+    assert all(Path(segment.path).exists() for segment in record.shared)
 
     engine = make_engine()
     engine.start()

@@ -22,6 +22,7 @@ from bedplate_gateway.local.engine_environment import (
     EngineEnvironment,
     EngineRequirements,
     cpu_requirements,
+    has_nvidia_gpu,
     pip_environment,
 )
 from bedplate_gateway.local.errors import LaunchError
@@ -195,6 +196,7 @@ def test_pip_sees_its_own_settings_and_no_secret_of_ours() -> None:
     passed = pip_environment(
         {
             "PIP_INDEX_URL": "i",
+            "PIP_TARGET": "/elsewhere",
             "HTTPS_PROXY": "p",
             "https_proxy": "q",
             "BEDPLATE_DATABASE_URL": "secret",
@@ -203,6 +205,14 @@ def test_pip_sees_its_own_settings_and_no_secret_of_ours() -> None:
         }
     )
     assert passed == {"PIP_INDEX_URL": "i", "HTTPS_PROXY": "p", "https_proxy": "q"}
+
+
+@pytest.mark.parametrize(("status", "present"), [(0, True), (9, False)])
+def test_a_gpu_is_there_when_nvidia_smi_lists_it(tmp_path: Path, status: int, present: bool) -> None:
+    assert has_nvidia_gpu({"PATH": str(tmp_path)}) is False
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nexit {status}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert has_nvidia_gpu({"PATH": str(tmp_path)}) is present
 
 
 def test_every_pin_of_the_lock_is_exact_and_what_must_be_absent_is() -> None:

@@ -210,7 +210,9 @@ def start_stack(tmp_path: Path) -> Iterator[StartStack]:
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def answers(port: int) -> bool:

@@ -31,11 +31,11 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
-    error: dict[str, JSON] | None = None
+    error: dict[str, object] | None = None
 
 
 class _Problem(msgspec.Struct):
-    error: dict[str, JSON]
+    error: dict[str, object]
 
 
 @click.command()

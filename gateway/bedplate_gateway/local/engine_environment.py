@@ -31,9 +31,9 @@ CPU_LOCK = Path(__file__).with_name("engine-cpu.lock")
 GIB = 1 << 30
 ERROR_LINES = 15
 PIP_VARIABLES = re.compile(
-    r"PIP_.*|PATH|HOME|USER|LANG|LC_.*|TMPDIR|XDG_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|NETRC|(?i:(https?|no|all)_proxy)"
+    r"PIP_(?!(USER|TARGET|PREFIX|ROOT)$).*|PATH|HOME|USER|LANG|LC_.*|TMPDIR|XDG_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|NETRC|(?i:(https?|no|all)_proxy)"
 )
-"""What pip may know of the caller's environment: its own settings, not the gateway's secrets."""
+"""What pip may know of the caller's environment: its settings, but not another place to install to, and no secret."""
 
 
 class EngineRequirements(msgspec.Struct, frozen=True):
@@ -130,11 +130,15 @@ class EngineEnvironment:
             )
         self._engines.mkdir(parents=True, exist_ok=True)
         progress.step(f"Building the engine's environment ({self._requirements.label})")
-        with FileLock(self._engines / f".{self._key}.lock") as lock:
-            while not lock.acquire(wait_s=1.0):
-                progress.update(f"process {lock.holder()} is building it, waiting")
-            if not self.is_built:
-                self._build(progress)
+        try:
+            with FileLock(self._engines / f".{self._key}.lock") as lock:
+                while not lock.acquire(wait_s=1.0):
+                    progress.update(f"process {lock.holder()} is building it, waiting")
+                if not self.is_built:
+                    self._build(progress)
+        except BaseException:
+            progress.failed()
+            raise
         progress.done()
         return self.python
 
@@ -249,15 +253,6 @@ class _PipReport:
             self._progress.update(f"installing {self._collected} packages")
 
 
-class Lines(msgspec.Struct, frozen=True):
-    """The last lines a program wrote, oldest first."""
-
-    last: deque[str]
-
-    def __str__(self) -> str:
-        return "\n".join(list(self.last)[-ERROR_LINES:])
-
-
 def pip_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for pip and for Python's own tools, drawn from `environ` (see `PIP_VARIABLES`)."""
     return {name: value for name, value in environ.items() if PIP_VARIABLES.fullmatch(name)}
@@ -295,12 +290,12 @@ def run_pip(command: Sequence[str], environ: Mapping[str, str], report: _PipRepo
         if process.stdout is not None:
             process.stdout.close()
     if status != 0:
-        raise pip_failure(Lines(last))
+        raise pip_failure(list(last))
 
 
-def pip_failure(lines: Lines) -> LaunchError:
-    """Explain what pip wrote before it failed."""
-    text = "\n".join(lines.last)
+def pip_failure(lines: Sequence[str]) -> LaunchError:
+    """Explain the last lines that pip wrote before it failed."""
+    text = "\n".join(lines)
     if re.search(r"(No matching distribution found for|satisfies the requirement) torch==\S+\+cpu", text):
         return LaunchError(
             "pip cannot find the CPU build of torch that the engine needs",
@@ -315,7 +310,8 @@ def pip_failure(lines: Lines) -> LaunchError:
             f"pip cannot find {missing[1]} for Python {python} on this machine",
             "Check pip's indexes and the network, or use another Python version.",
         )
-    return LaunchError(f"pip failed:\n{lines}", "Check pip's configuration and the network, and start again.")
+    shown = "\n".join(lines[-ERROR_LINES:])
+    return LaunchError(f"pip failed:\n{shown}", "Check pip's configuration and the network, and start again.")
 
 
 def _site_packages(environment: Path) -> Path:

@@ -63,11 +63,15 @@ class LocalModel:
             return self.folder
         self._models.mkdir(parents=True, exist_ok=True)
         progress.step("Fetching the model (SmolLM2-135M-Instruct)")
-        with FileLock(self._models / f".{self.folder.name}.lock") as lock:
-            while not lock.acquire(wait_s=1.0):
-                progress.update(f"process {lock.holder()} is fetching it, waiting")
-            if not self.folder.exists():
-                self._make(progress)
+        try:
+            with FileLock(self._models / f".{self.folder.name}.lock") as lock:
+                while not lock.acquire(wait_s=1.0):
+                    progress.update(f"process {lock.holder()} is fetching it, waiting")
+                if not self.folder.exists():
+                    self._make(progress)
+        except BaseException:
+            progress.failed()
+            raise
         progress.done()
         return self.folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bedplate_guardrails.automaton import Automaton
+from bedplate_guardrails.automaton import MAX_PATTERN_BYTES, Automaton, AutomatonGate
 from bedplate_guardrails.detector import Decision
 from bedplate_guardrails.expression import parse_expression
 from bedplate_guardrails.validators.text_detector import OnFail, TextDetector
@@ -36,6 +36,7 @@ class PatternDetector(TextDetector):
         self._expression = expression
         self._matches = Automaton(expression.source)
         self._beginnings = Automaton(rf"(?:{expression.prefixes})\z")
+        self._either = AutomatonGate([(expression.source, expression.prefixes)], MAX_PATTERN_BYTES * 2)
         self.max_match_chars = expression.max_chars
         self.gate = (expression.source, expression.prefixes)
 
@@ -45,6 +46,9 @@ class PatternDetector(TextDetector):
 
     def decide(self, text: str, start: int, ended: bool) -> Decision:
         """What is certain from `start` on; see `Detector.decide`."""
+        quiet = None if ended else self._either.quiet_until(text, start)
+        if quiet is not None:
+            return Decision([], quiet)
         spans: list[tuple[int, int]] = []
         horizon = len(text) if ended else self._horizon(text, start)
         while (found := self._matches.search(text, start)) is not None:

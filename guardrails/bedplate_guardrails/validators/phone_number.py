@@ -8,11 +8,8 @@ from itertools import pairwise
 from bedplate_guardrails.validators.frame import register_validator
 from bedplate_guardrails.validators.pattern_detector import Judged, OnFail, PatternDetector
 
-_SEPARATORS = r" .\x{2010}-\x{2015}\x{2212}/-"
-_PATTERN = (
-    r"(?:\+ ?)?\(?[0-9]{1,15}\)?"
-    rf"(?:[{_SEPARATORS}]{{0,2}}\(?[0-9]{{1,15}}\)?){{0,7}}(?: ?x[0-9]{{1,6}})?"
-)
+_SEPARATORS = r" .\x{2010}-\x{2015}\x{2212}-"
+_PATTERN = rf"(?:\+ ?)?\(?[0-9](?:[()/{_SEPARATORS}]{{0,3}}[0-9]){{6,16}}(?: ?x[0-9]{{1,6}})?"
 _GROUP = re.compile(r"[0-9]+")
 _DATE = re.compile(
     r"(?:1[89]|20)[0-9]{2}([ ./-])[0-9]{1,2}\1[0-9]{1,2}(?![0-9])"
@@ -55,7 +52,7 @@ class PhoneNumber(PatternDetector):
                 sizes = tuple(group.end() - group.start() for group in groups[:count])
                 if _is_phone(text[start:last], sizes, whole=whole and count == len(groups)):
                     return Judged(True, stop)
-        return Judged(False, groups[0].end())
+        return Judged(False, min(groups[0].end(), end))
 
 
 def _stands_apart(text: str, start: int) -> bool:

@@ -42,6 +42,21 @@ class Words(TextDetector):
         starts = ([rf"(?<![0-9a-z_])[{joining}]"] if joining else []) + ([f"[{others}]"] if others else [])
         self._starts = re.compile("|".join(starts))
 
+    def quiet_until(self, text: str, start: int) -> int | None:
+        """As `bedplate_guardrails.lane.Gate` says: the cheap answer for text without a word in it."""
+        for found in self._starts.finditer(text, start):
+            at = found.start()
+            if text[at : at + 2] not in self._beginnings and at + 1 < len(text):
+                continue
+            if at and _joins(text[at]) and _joins(text[at - 1]):
+                continue
+            end, open_ended = self._longest(text, at)
+            if open_ended:
+                return at
+            if end:
+                return None
+        return len(text)
+
     def decide(self, text: str, start: int, ended: bool) -> Decision:
         """What is certain from `start` on; see `Detector.decide`."""
         spans: list[tuple[int, int]] = []
