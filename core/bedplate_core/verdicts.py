@@ -11,6 +11,8 @@ class Action(StrEnum):
     """`ALLOW` is written only for content that was really scanned."""
 
     ALLOW = "allow"
+    DETECT = "detect"
+    """Found, and left as it is because the rule says so."""
     MASK = "mask"
     BLOCK = "block"
     SKIPPED = "skipped"

@@ -10,7 +10,7 @@ from bedplate_guardrails.document import RuleAction
 _ACTIONS = {
     RuleAction.BLOCK: Action.BLOCK,
     RuleAction.ANONYMIZE: Action.MASK,
-    RuleAction.NONE: Action.SKIPPED,
+    RuleAction.NONE: Action.DETECT,
 }
 
 MEDIA_RULE = "media"

@@ -157,10 +157,10 @@ def test_an_answer_that_fails_under_way_ends_in_an_error_frame(gateway: RunningG
         model=model, messages=[{"role": "user", "content": "one two three four five"}], stream=True
     )
     call_id = stream.response.headers["x-request-id"]
-    text = ""
+    pieces: list[str] = []
     with pytest.raises(openai.APIError) as caught:
-        for chunk in stream:
-            text += chunk.choices[0].delta.content or ""
+        pieces.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+    text = "".join(pieces)
     assert not isinstance(caught.value, openai.APIStatusError)
     assert caught.value.code == code
     assert text

@@ -269,7 +269,7 @@ def test_the_sides_have_their_own_actions() -> None:
 def test_a_rule_that_only_watches_changes_nothing_and_is_reported() -> None:
     check = make_policy(pii={"EMAIL": "NONE"}).check_input(said(Text(text="a@b.co and a@b.co")))
     assert check.request == said(Text(text="a@b.co and a@b.co"))
-    assert actions(check) == {"EMAIL": ("skipped", 2)}
+    assert actions(check) == {"EMAIL": ("detect", 2)}
 
 
 def test_a_failing_detector_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -444,7 +444,7 @@ async def test_a_rule_that_only_watches_changes_nothing_and_is_reported() -> Non
     policy = make_policy(words=["tulip"], inputAction="NONE", outputAction="NONE")
     events, stream, _ = await left(policy, [whole_answer(text_events(["a tulip, a tulip"]))])
     assert (await collect(Upstream([events]))).choices[0].parts == (Text(text="a tulip, a tulip"),)
-    assert summary(stream.verdicts) == [("word", "skipped", 2)]
+    assert summary(stream.verdicts) == [("word", "detect", 2)]
 
 
 async def test_without_rules_for_answers_everything_passes_as_it_is() -> None:

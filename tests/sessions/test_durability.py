@@ -60,9 +60,10 @@ async def test_a_turn_may_be_cancelled_at_each_of_its_awaits(store: Store, by_sc
     finished = set[str]()
 
     async def one(question: str) -> None:
-        await turn(store, session, question, reply_to(question))
+        await turn(store, session, question, replies.setdefault(question, answer(reply_to(question))))
         finished.add(question)
 
+    replies: dict[str, Answer] = {}
     point, reached = 0, True
     while reached:
         reached = await run_cancelled(one(f"{point}"), point, by_scope=by_scope)
@@ -72,6 +73,8 @@ async def test_a_turn_may_be_cancelled_at_each_of_its_awaits(store: Store, by_sc
     assert point > 10, "a turn suspends more often than that"
     assert set(questions.values()) == {1}
     assert finished <= set(questions)
+    # Once Finish was taken from upstream the commit has begun, and no cancellation stops it.
+    assert {question for question, reply in replies.items() if reply.exhausted} <= set(questions)
 
 
 async def test_a_cancellation_during_the_commit_does_not_undo_the_turn(

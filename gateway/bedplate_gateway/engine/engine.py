@@ -7,6 +7,7 @@ The order of the stages is the order of the lines in `Engine._prepare`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 
@@ -25,21 +26,24 @@ from bedplate_core.events import (
     StopReason,
 )
 from bedplate_core.ids import SessionId, new_response_id
-from bedplate_core.messages import Text
+from bedplate_core.messages import Document, MediaBytes, Reasoning, Text, ToolCall, ToolResult
 from bedplate_core.requests import Dispatch, EmbedRequest, Request
 from bedplate_core.usage import Usage
 from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.catalogue.catalogue import Catalogue
 from bedplate_gateway.catalogue.snapshot import Route
 from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.engine.capabilities import require_capabilities
 from bedplate_gateway.engine.committed import Committed, commit
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.recorder import Recorder
-from bedplate_guardrails.policy import Policy
+from bedplate_guardrails.policy import GuardrailFailed, Policy
 from bedplate_providers.base import Embeds
 from bedplate_sessions.store import Sessions
 
 AUTO_SESSION = "auto"
+_INLINE_CHECK_CHARS = 20_000
+"""Input up to this length is checked on the event loop, which takes a few milliseconds at most; more, in a thread."""
 
 
 class Engine:
@@ -85,6 +89,7 @@ class Engine:
         snapshot = self._catalogue.snapshot
         route = snapshot.route(request.model)
         self._claim(answer, route)
+        require_capabilities(request, route.profile)
         turn = None
         if session is not None:
             turn = await self._sessions.open_turn(
@@ -99,7 +104,7 @@ class Engine:
             request = turn.compose(request)
         policy = snapshot.policy(call.principal.project)
         if policy is not None:
-            request, blocked = self._check_input(answer, policy, request)
+            request, blocked = await self._check_input(answer, policy, request)
             if blocked is not None:
                 answer.follow(_blocked(route.name, blocked, request.choices))
                 return
@@ -118,9 +123,17 @@ class Engine:
         answer.upstream_model = route.upstream_model
         answer.hold(route.lease())
 
-    def _check_input(self, answer: Answer, policy: Policy, request: Request) -> tuple[Request, str | None]:
+    async def _check_input(self, answer: Answer, policy: Policy, request: Request) -> tuple[Request, str | None]:
         answer.versions["guardrail"] = f"{policy.name}:{policy.version}"
-        check = policy.check_input(request)
+        try:
+            if _text_chars(request) <= _INLINE_CHECK_CHARS:
+                check = policy.check_input(request)
+            else:
+                check = await asyncio.to_thread(policy.check_input, request)
+        except GuardrailFailed as error:
+            failed = error.verdicts
+            answer.verdicts_from(lambda: failed)
+            raise
         answer.verdicts_from(lambda: check.verdicts)
         return check.request, check.blocked_message
 
@@ -149,7 +162,7 @@ class Engine:
                 raise UnsupportedFeature(f"model {request.model!r} has no embeddings", param="model")
             policy = self._catalogue.snapshot.policy(call.principal.project)
             if policy is not None:
-                request = self._check_embed_input(answer, policy, request)
+                request = await self._check_embed_input(answer, policy, request)
             dispatch = Dispatch(call_id=call.id)
             addressed = msgspec.structs.replace(request, model=route.upstream_model)
             embeddings = await provider.embed(addressed, dispatch)
@@ -160,10 +173,10 @@ class Engine:
         await answer.complete()
         return embeddings, answer
 
-    def _check_embed_input(self, answer: Answer, policy: Policy, request: EmbedRequest) -> EmbedRequest:
+    async def _check_embed_input(self, answer: Answer, policy: Policy, request: EmbedRequest) -> EmbedRequest:
         """The inputs as the policy lets them through; a blocked text has no vector, so it is a refusal."""
         raw = Request(model=request.model, prompts=request.inputs)
-        checked, blocked = self._check_input(answer, policy, raw)
+        checked, blocked = await self._check_input(answer, policy, raw)
         if blocked is not None:
             raise InvalidRequest(f"the input was blocked by the guardrail: {blocked}", param="input")
         return msgspec.structs.replace(request, inputs=checked.prompts)
@@ -171,6 +184,25 @@ class Engine:
     async def aclose(self, timeout_s: float) -> None:
         """Wait until every call that has ended is on record, for at most `timeout_s`."""
         await self._settlements.aclose(timeout_s)
+
+
+def _text_chars(request: Request) -> int:
+    """About how much text a policy has to read."""
+    said = 0
+    for message in request.messages:
+        for part in message.parts:
+            match part:
+                case Text() | Reasoning():
+                    said += len(part.text)
+                case ToolCall():
+                    said += len(part.arguments)
+                case ToolResult():
+                    said += sum(len(inner.text) for inner in part.parts if isinstance(inner, Text))
+                case Document(media=MediaBytes() as media):
+                    said += len(media.data)
+                case _:
+                    pass
+    return said + sum(len(prompt) for prompt in request.prompts if isinstance(prompt, str))
 
 
 def _addressed(request: Request, route: Route) -> Request:

@@ -9,20 +9,19 @@ record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 import structlog
-from litestar.connection import Request
-from litestar.exceptions import HTTPException
 from litestar.types import Receive, Scope, Send
 
-from bedplate_core.errors import GatewayError, InvalidRequest, PayloadTooLarge
+from bedplate_core.errors import GatewayError, PayloadTooLarge
 from bedplate_core.events import Finish
 from bedplate_core.response import collect
 from bedplate_gateway.dialects.base import ErrorRenderer, Exchange, StreamEncoder, WireReply
 from bedplate_gateway.engine.answer import Answer, Call
 from bedplate_gateway.web.edge import call_id_of, principal_of, send_reply, started_s_of
+from bedplate_gateway.web.request_body import ClientLeft, read_body
 from bedplate_gateway.web.services import Services
 
 _log = structlog.stdlib.get_logger("bedplate.web")
@@ -52,7 +51,7 @@ class CallResponse:
 
     def __init__(
         self,
-        request: Request[Any, Any, Any],
+        scope: Scope,
         services: Services,
         *,
         dialect: str,
@@ -60,8 +59,6 @@ class CallResponse:
         serve: Serve,
         error_reply: ErrorRenderer,
     ) -> None:
-        scope = request.scope
-        self._request = request
         self._services = services
         self._serve = serve
         self._error_reply = error_reply
@@ -78,28 +75,23 @@ class CallResponse:
         metrics = self._services.metrics
         metrics.in_flight.inc()
         try:
-            body = await self._body(send)
+            body = await self._body(scope, receive, send)
             if body is not None:
                 presence = Presence(receive, self._services.settings.response_timeout_s)
                 await presence.during(self._respond(body, send, presence))
         finally:
             metrics.in_flight.dec()
 
-    async def _body(self, send: Send) -> bytes | None:
+    async def _body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The request's body; None when there is nothing more to do."""
         try:
-            return await self._request.body()
-        except HTTPException as error:
-            if error.status_code >= 500:  # Litestar says so when the client goes before its body is complete
-                _log.info("client_left_while_sending", call_id=self._call.id)
-                await self._services.engine.refuse(self._call, asyncio.CancelledError())
-                return None
-            problem: GatewayError = InvalidRequest(error.detail)
-            if error.status_code == 413:
-                limit = self._services.settings.max_body_bytes
-                problem = PayloadTooLarge(f"the request's body is larger than {limit} bytes")
-        await self._services.engine.refuse(self._call, problem)
-        await send_reply(send, self._error_reply(problem), self._call.id)
+            return await read_body(scope, receive, self._services.settings.max_body_bytes)
+        except PayloadTooLarge as error:
+            await self._services.engine.refuse(self._call, error)
+            await send_reply(send, self._error_reply(error), self._call.id)
+        except ClientLeft:
+            _log.info("client_left_while_sending", call_id=self._call.id)
+            await self._services.engine.refuse(self._call, asyncio.CancelledError())
         return None
 
     async def _respond(self, body: bytes, send: Send, presence: Presence) -> None:
@@ -250,6 +242,4 @@ def with_headers(reply: WireReply, headers: Mapping[str, str]) -> WireReply:
     return WireReply(status=reply.status, body=reply.body, headers={**reply.headers, **extra})
 
 
-Decode = Callable[[bytes], Exchange]
-
-__all__ = ["SESSION_HEADER", "CallResponse", "Decode", "Serve", "Streamed", "whole_or_streamed", "with_headers"]
+__all__ = ["SESSION_HEADER", "CallResponse", "Serve", "Streamed", "whole_or_streamed", "with_headers"]

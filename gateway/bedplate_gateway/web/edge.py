@@ -7,7 +7,7 @@ gateway itself uses towards upstreams need no stripping: no header of a client i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -101,6 +101,15 @@ def started_s_of(scope: Scope) -> float:
     return cast("float", cast("dict[str, object]", scope)[STARTED_S])
 
 
+def header_of(scope: Scope, name: str) -> str | None:
+    """The value of a request's header (the first, if it came twice), or None. `name` is in lower case."""
+    wanted = name.encode("latin-1")
+    for found, value in scope["headers"]:
+        if found == wanted:
+            return value.decode("latin-1")
+    return None
+
+
 async def send_reply(send: Send, reply: WireReply, call_id: str) -> None:
     """Send a whole answer."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
@@ -112,15 +121,15 @@ async def send_reply(send: Send, reply: WireReply, call_id: str) -> None:
 def _with_request_id(send: Send, call_id: str) -> Send:
     """`send` that adds the request id to answers that do not have it."""
 
-    async def send_with_id(message: Message) -> None:
+    def send_with_id(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = list(message["headers"])
             if not any(name == b"x-request-id" for name, _ in headers):
                 headers.append((b"x-request-id", call_id.encode()))
                 message["headers"] = headers
-        await send(message)
+        return send(message)
 
     return send_with_id
 
 
-__all__ = ["PUBLIC_PATHS", "Edge", "call_id_of", "principal_of", "send_reply", "started_s_of"]
+__all__ = ["PUBLIC_PATHS", "Edge", "call_id_of", "header_of", "principal_of", "send_reply", "started_s_of"]

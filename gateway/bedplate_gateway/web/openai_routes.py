@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from litestar import get, post
 from litestar.connection import Request
@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 from bedplate_core.errors import ModelNotFound
 from bedplate_gateway.access.principal import Action
 from bedplate_gateway.catalogue.snapshot import Route
-from bedplate_gateway.dialects.base import WireReply
+from bedplate_gateway.dialects.base import Exchange, WireReply
 from bedplate_gateway.dialects.openai.chat import ChatExchange
 from bedplate_gateway.dialects.openai.completion import CompletionExchange
 from bedplate_gateway.dialects.openai.embeddings import EmbeddingsExchange
@@ -30,9 +30,19 @@ from bedplate_gateway.web.call_response import (
     with_headers,
 )
 from bedplate_gateway.web.documentation import BODY, Body
+from bedplate_gateway.web.edge import header_of
 from bedplate_gateway.web.services import Services, services_of
 
 DIALECT = "openai"
+
+E = TypeVar("E", covariant=True)
+
+
+class Decode(Protocol[E]):
+    """Turns a body into an exchange; raises `GatewayError`."""
+
+    def __call__(self, body: bytes, /) -> E: ...
+
 
 _SESSION_DOC = (
     "Send the header `x-bedplate-session: auto` to begin a durable conversation; the answer's header of the same name "
@@ -59,19 +69,8 @@ _SESSION_DOC = (
 )
 async def create_chat_completion(request: Request[Any, Any, Any]) -> ASGIApp:
     """Chat completions."""
-    services = services_of(request)
-    session = request.headers.get(SESSION_HEADER)
-
-    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
-        try:
-            exchange = ChatExchange.decode(body, continues=session is not None)
-        except BaseException as error:
-            await services.engine.refuse(call, error)
-            raise
-        answer = await services.engine.generate(call, exchange.request, session)
-        return await whole_or_streamed(answer, exchange)
-
-    return _call(request, services, "chat", serve)
+    continues = header_of(request.scope, SESSION_HEADER) is not None
+    return _generation(request, "chat", lambda body: ChatExchange.decode(body, continues=continues))
 
 
 @post(
@@ -88,19 +87,7 @@ async def create_chat_completion(request: Request[Any, Any, Any]) -> ASGIApp:
 )
 async def create_completion(request: Request[Any, Any, Any]) -> ASGIApp:
     """Text completions."""
-    services = services_of(request)
-    session = request.headers.get(SESSION_HEADER)
-
-    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
-        try:
-            exchange = CompletionExchange.decode(body)
-        except BaseException as error:
-            await services.engine.refuse(call, error)
-            raise
-        answer = await services.engine.generate(call, exchange.request, session)
-        return await whole_or_streamed(answer, exchange)
-
-    return _call(request, services, "completion", serve)
+    return _generation(request, "completion", CompletionExchange.decode)
 
 
 @post(
@@ -120,11 +107,7 @@ async def create_embedding(request: Request[Any, Any, Any]) -> ASGIApp:
     services = services_of(request)
 
     async def serve(call: Call, body: bytes) -> WireReply | Streamed:
-        try:
-            exchange = EmbeddingsExchange.decode(body)
-        except BaseException as error:
-            await services.engine.refuse(call, error)
-            raise
+        exchange = await _decoded(services, call, EmbeddingsExchange.decode, body)
         embeddings, answer = await services.engine.embed(call, exchange.request)
         return with_headers(exchange.reply(embeddings), answer.headers)
 
@@ -169,8 +152,31 @@ def _entry(route: Route) -> ModelEntry:
     return ModelEntry(id=route.name, created_s=route.created_s, context_tokens=route.profile.context_tokens)
 
 
+def _generation(request: Request[Any, Any, Any], operation: str, decode: Decode[Exchange]) -> ASGIApp:
+    services = services_of(request)
+    session = header_of(request.scope, SESSION_HEADER)
+
+    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
+        exchange = await _decoded(services, call, decode, body)
+        answer = await services.engine.generate(call, exchange.request, session)
+        return await whole_or_streamed(answer, exchange)
+
+    return _call(request, services, operation, serve)
+
+
+async def _decoded(services: Services, call: Call, decode: Decode[E], body: bytes) -> E:
+    """The decoded body. One that cannot be decoded is on record when this raises."""
+    try:
+        return decode(body)
+    except BaseException as error:
+        await services.engine.refuse(call, error)
+        raise
+
+
 def _call(request: Request[Any, Any, Any], services: Services, operation: str, serve: Serve) -> ASGIApp:
-    return CallResponse(request, services, dialect=DIALECT, operation=operation, serve=serve, error_reply=error_reply)
+    return CallResponse(
+        request.scope, services, dialect=DIALECT, operation=operation, serve=serve, error_reply=error_reply
+    )
 
 
 OPENAI_ROUTES = (create_chat_completion, create_completion, create_embedding, list_models, retrieve_model)
