@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -9,16 +10,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
-from tests.fixtures.asgi import in_process
+from tests.fixtures.asgi import Exchange, in_process
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.postgres import PostgresServer
 from tests.gateway.support import CHAT, MESSAGES, eventually, http, own_gateway, sdk
 
+from bedplate_gateway.access.keyring import ensure_master_key
 from bedplate_gateway.access.principal import Role
-from bedplate_gateway.settings import environment_of
+from bedplate_gateway.settings import Settings, environment_of
 
 
 @pytest.fixture
@@ -133,9 +136,6 @@ def _continues(gateway: RunningGateway, session: str) -> bool:
 
 def _serve(home: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`bedplate serve`, which is expected to refuse."""
-    from bedplate_gateway.access.keyring import ensure_master_key
-    from bedplate_gateway.settings import Settings
-
     settings = Settings(home=home, cache=home / "cache", port=1, database_url=url)
     ensure_master_key(settings.master_key_path)
     return subprocess.run(
@@ -179,13 +179,20 @@ def test_serve_refuses_an_unreachable_database(tmp_path: Path) -> None:
     assert "pass-canary" not in refused.stderr + refused.stdout
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
-@pytest.mark.parametrize("administrator", ["none", "revoked", "expired", "only a service key"])
+@pytest.mark.parametrize(
+    ("host", "administrator"),
+    [
+        ("0.0.0.0", "none"),
+        ("::", "none"),
+        ("10.0.0.1", "none"),
+        ("0.0.0.0", "revoked"),
+        ("0.0.0.0", "expired"),
+        ("0.0.0.0", "only a service key"),
+    ],
+)
 def test_serve_on_a_public_address_needs_an_administrator(
     postgres_server: PostgresServer, tmp_path: Path, host: str, administrator: str
 ) -> None:
-    if host != "0.0.0.0" and administrator != "none":
-        pytest.skip("the kinds of administrator are tried on one address")
     name = postgres_server.create_database()
     columns = "id, project_id, name, role, key_hash, hint"
     role = "service" if administrator == "only a service key" else "administrator"
@@ -231,3 +238,17 @@ async def test_an_answer_that_takes_too_long_ends_in_an_error_frame(database_url
             assert b"[DONE]" not in exchange.body
             assert exchange.sent[-1]["more_body"] is False
             assert record["outcome"] == "upstream_timeout"
+
+
+@pytest.mark.anyio
+async def test_a_client_that_reads_too_slowly_counts_as_gone(database_url: str) -> None:
+    async def stuck(exchange: Exchange, message: dict[str, Any]) -> None:
+        if b"word" in message.get("body", b""):
+            await asyncio.Event().wait()
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with in_process(Path(folder), database_url, response_timeout_s=0.4) as app:
+            exchange = await app.chat("fake/slow", stream=True, content="word " * 500, on_send=stuck)
+            (record,) = await app.settled(1)
+            assert b"error" not in exchange.body
+            assert (record["outcome"], record["http_status"]) == ("cancelled", 499)

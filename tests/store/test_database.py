@@ -13,6 +13,7 @@ import anyio
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
+from tests.fixtures.cancelling import run_cancelled
 from tests.fixtures.postgres import PostgresServer
 
 from bedplate_core.errors import StoreUnavailable
@@ -125,20 +126,35 @@ async def test_a_cancelled_transaction_is_rolled_back_and_its_connection_is_free
     assert await count(database) == 0
 
 
-async def test_a_transaction_may_be_cancelled_at_any_moment(database: Database) -> None:
-    for delay_s in (0, 0.0003, 0.0006, 0.001, 0.0015, 0.002, 0.003) * 4:
-        task = asyncio.create_task(add(database, f"at {delay_s}"))
-        await asyncio.sleep(delay_s)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+@pytest.mark.parametrize("by_scope", [False, True], ids=["task", "scope"])
+async def test_a_transaction_may_be_cancelled_at_each_of_its_awaits(
+    database: Database, postgres_server: PostgresServer, by_scope: bool
+) -> None:
+    point, reached = 0, True
+    while reached:
+        reached = await run_cancelled(add(database, f"{point}"), point, by_scope=by_scope)
         assert database.connections_in_use == 0
+        point += 1
+    assert point > 5
+    await asyncio.sleep(0.1)
+    open_now = "select count(*) from pg_stat_activity where application_name = 'bedplate pool'"
+    assert postgres_server.fetch(open_now)[0][0] <= 2, "connections are left open on the server"
+    assert await count(database) >= 1
+
+
+async def test_a_cancellation_between_two_statements_costs_no_connection(database_url: str) -> None:
+    database = Database(DatabaseConfig(url=database_url, pool_size=1))
+
+    async def backend() -> int:
         async with database.transaction(None) as connection:
-            await connection.execute(text("delete from resource"))
-            busy = await connection.execute(
-                text("select count(*) from pg_stat_activity where datname = current_database()")
-            )
-            assert busy.scalar_one() <= 6, "connections are left open on the server"
-            await connection.execute(text("select pg_sleep(0.001)"))
+            return int((await connection.execute(text("select pg_backend_pid()"))).scalar_one())
+
+    before = await backend()
+    with anyio.move_on_after(0.1):
+        await add(database, "dropped", then=anyio.sleep_forever)
+    assert await backend() == before
+    assert await count(database) == 0
+    await database.aclose()
 
 
 async def test_a_cancellation_during_commit_arrives_after_it(
@@ -170,13 +186,15 @@ async def test_a_postgres_that_is_not_there_is_an_outage_in_bounded_time(place: 
         host = f"?host={tmp_path}" if place == "no socket" else ""
         server = "" if place == "no socket" else f"127.0.0.1:{port}"
         url = f"postgresql://someone:s3cret@{server}/name{host}"
-        database = Database(DatabaseConfig(url=url, connect_timeout_s=0.5))
+        database = Database(DatabaseConfig(url=url, connect_timeout_s=0.5, pool_size=1))
         began = time.monotonic()
-        with pytest.raises(StoreUnavailable) as outage:
-            await database.ping()
-        assert time.monotonic() - began < 1.0
-        assert outage.value.retry_after_s
-        assert "s3cret" not in outage.value.message
+        outages = await asyncio.gather(database.ping(), database.ping(), return_exceptions=True)
+        # The second waits for the first one's place in the pool, and no longer than the first for all that.
+        assert time.monotonic() - began < 0.9
+        for outage in outages:
+            assert isinstance(outage, StoreUnavailable)
+            assert outage.retry_after_s
+            assert "s3cret" not in outage.message
         assert database.connections_in_use == 0
         await database.aclose()
 
@@ -250,6 +268,10 @@ async def test_a_killed_postgres_is_an_outage_and_the_pool_recovers(own_server: 
     own_server.restart()
     await asyncio.gather(*(database.ping() for _ in range(3)))
     assert await count(database) == 0
+    own_server.signal(signal.SIGKILL)
+    own_server.restart()
+    await asyncio.sleep(0.05)
+    await asyncio.gather(*(database.ping() for _ in range(3)))  # what died while idle is passed over
     task = asyncio.create_task(add(database, "dropped", then=lambda: asyncio.sleep(0.2)))
     await asyncio.sleep(0.1)
     own_server.signal(signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -74,7 +75,9 @@ async def _require_administrator(settings: Settings) -> None:
             keys = await list_keys(connection)
     finally:
         await database.aclose()
-    if not any(key.role is Role.ADMINISTRATOR and key.revoked_at is None for key in keys):
+    now = datetime.now(UTC)
+    live = [key for key in keys if key.revoked_at is None and (key.expires_at is None or key.expires_at > now)]
+    if not any(key.role is Role.ADMINISTRATOR for key in live):
         raise SettingsError(
             f"--host {settings.host} is not a loopback address and there is no administrator yet;"
             " first run: bedplate keys create --role administrator"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from bedplate_core.errors import GatewayError
+from bedplate_core.errors import GatewayError, UpstreamTimeout
 from bedplate_core.events import Batch, EventStream, Finish, Progress
 from bedplate_core.ids import CallId, SessionId
 from bedplate_core.usage import Usage
@@ -24,16 +24,32 @@ _log = structlog.stdlib.get_logger("bedplate.engine")
 
 CANCELLED = "cancelled"
 COMPLETED = "completed"
+_CLOCK_RESOLUTION_S = 0.005
+"""An event loop's timer may ring this much early."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls what, as the edge and the dialect know it. `started_s` is `time.perf_counter()` at arrival."""
+    """Who calls what, as the edge and the dialect know it.
+
+    `started_s` is `time.perf_counter()` at arrival; `timeout_s` is how long the call may take from then on.
+    """
 
     id: CallId
     principal: Principal
     dialect: str
     operation: str
     started_s: float
+    timeout_s: float
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the call's time is up; negative afterwards."""
+        return self.started_s + self.timeout_s - time.perf_counter()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the call's time is up, so that a cancellation is the clock's doing and not the client's."""
+        return self.left_s <= _CLOCK_RESOLUTION_S
 
 
 class Answer:
@@ -134,10 +150,12 @@ class Answer:
     async def fail(self, error: BaseException) -> None:
         """The call ended with `error` before its last event. Returns once that is on record.
 
-        A cancellation means that the client left or the process stops. When the caller itself is cancelled meanwhile,
-        the record is written all the same.
+        A cancellation means that the client left or the process stops, or that the call took too long. When the
+        caller itself is cancelled meanwhile, the record is written all the same.
         """
         match error:
+            case asyncio.CancelledError() if self.call.overdue:
+                await self._settle(UpstreamTimeout.code, UpstreamTimeout.status, UpstreamTimeout.code)
             case asyncio.CancelledError() | GeneratorExit():
                 await self._settle(CANCELLED, 499, None)
             case GatewayError():

@@ -25,7 +25,7 @@ from bedplate_core.events import (
     Stop,
     StopReason,
 )
-from bedplate_core.ids import SessionId, new_response_id
+from bedplate_core.ids import ProjectId, SessionId, new_response_id
 from bedplate_core.messages import Document, MediaBytes, Reasoning, Text, ToolCall, ToolResult
 from bedplate_core.requests import Dispatch, EmbedRequest, Request
 from bedplate_core.usage import Usage
@@ -62,6 +62,7 @@ class Engine:
         self._sessions = sessions
         self._recorder = recorder
         self._keyring = keyring
+        self._cache_salts: dict[ProjectId, str] = {}
         self._session_wait_s = session_wait_s
         self._settlements = Settlements()
 
@@ -141,7 +142,7 @@ class Engine:
         call = answer.call
         dispatch = Dispatch(
             call_id=call.id,
-            cache_salt=self._keyring.cache_salt(call.principal.project),
+            cache_salt=self._cache_salt(call.principal.project),
             affinity=answer.session_id,
         )
         upstream = route.provider.generate(_addressed(request, route), dispatch)
@@ -149,6 +150,13 @@ class Engine:
         committed = await commit(upstream)
         answer.first_event()
         return committed
+
+    def _cache_salt(self, project: ProjectId) -> str:
+        """The project's salt, derived once."""
+        salt = self._cache_salts.get(project)
+        if salt is None:
+            salt = self._cache_salts[project] = self._keyring.cache_salt(project)
+        return salt
 
     async def embed(self, call: Call, request: EmbedRequest) -> tuple[Embeddings, Answer]:
         """Vectors for `request`; recorded when this returns or raises. Raises `GatewayError`."""

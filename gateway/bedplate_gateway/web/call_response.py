@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 from litestar.types import Receive, Scope, Send
 
-from bedplate_core.errors import GatewayError, PayloadTooLarge
+from bedplate_core.errors import GatewayError, PayloadTooLarge, UpstreamTimeout
 from bedplate_core.events import Finish
 from bedplate_core.response import collect
 from bedplate_gateway.dialects.base import ErrorRenderer, Exchange, StreamEncoder, WireReply
@@ -27,12 +27,13 @@ from bedplate_gateway.web.services import Services
 _log = structlog.stdlib.get_logger("bedplate.web")
 
 SESSION_HEADER = "x-bedplate-session"
+_TOO_LONG = "the answer took longer than this gateway allows"
 
 
 class Serve(Protocol):
     """Decodes a body and runs the call: returns a whole reply, or an answer to be streamed."""
 
-    async def __call__(self, call: Call, body: bytes) -> WireReply | Streamed: ...
+    async def __call__(self, call: Call, body: bytes, /) -> WireReply | Streamed: ...
 
 
 class Streamed:
@@ -68,6 +69,7 @@ class CallResponse:
             dialect=dialect,
             operation=operation,
             started_s=started_s_of(scope),
+            timeout_s=services.settings.response_timeout_s,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +79,7 @@ class CallResponse:
         try:
             body = await self._body(scope, receive, send)
             if body is not None:
-                presence = Presence(receive, self._services.settings.response_timeout_s)
+                presence = Presence(receive, self._call.left_s)
                 await presence.during(self._respond(body, send, presence))
         finally:
             metrics.in_flight.dec()
@@ -97,6 +99,10 @@ class CallResponse:
     async def _respond(self, body: bytes, send: Send, presence: Presence) -> None:
         try:
             outcome = await self._serve(self._call, body)
+        except asyncio.CancelledError:
+            if not presence.excuse_timeout():
+                raise
+            outcome = self._error_reply(UpstreamTimeout(_TOO_LONG))
         except GatewayError as error:
             outcome = self._error_reply(error)
         except Exception:
@@ -133,8 +139,14 @@ class CallResponse:
                     return
                 if data:
                     pulse.sent()
+                    presence.sending = True
                     await send({"type": "http.response.body", "body": data, "more_body": True})
+                    presence.sending = False
             tail = encoder.error(GatewayError("the answer ended before it was complete"))
+        except asyncio.CancelledError:
+            if not presence.excuse_timeout():
+                raise
+            tail = encoder.error(UpstreamTimeout(_TOO_LONG))
         except GatewayError as error:
             tail = encoder.error(error)
         except Exception:
@@ -149,19 +161,30 @@ class CallResponse:
 class Presence:
     """Watches whether the client is still there, and cancels the work for one that is not.
 
-    One task per call waits for the server's disconnect event. A client that reads so slowly that an answer
-    takes longer than `timeout_s` counts as gone.
+    One task per call waits for the server's disconnect event. After `timeout_s` the work is cancelled as well: when it
+    is `sending` then, the client reads too slowly and counts as gone; otherwise the work may tell the client.
     """
 
     def __init__(self, receive: Receive, timeout_s: float) -> None:
         self._receive = receive
         self._timeout_s = timeout_s
+        self.sending = False
         self._finishing = False
         self._gone = False
+        self._timed_out = False
 
     def finishing(self) -> None:
         """The last bytes are about to be sent: from here on the server's disconnect means nothing."""
         self._finishing = True
+
+    def excuse_timeout(self) -> bool:
+        """Whether the cancellation that was just caught is the clock's; if so it is over, and the client can be told."""
+        task = asyncio.current_task()
+        if task is None or not self._timed_out or self.sending or task.cancelling() > 1:
+            return False
+        task.uncancel()
+        self._gone = self._timed_out = False
+        return True
 
     async def during(self, work: Awaitable[None]) -> None:
         """Await `work` in the caller's task; return quietly when the client left and the work was cancelled for it."""
@@ -169,7 +192,7 @@ class Presence:
         if task is None:
             raise RuntimeError("a call is served inside a task")
         watcher = asyncio.create_task(self._watch(task))
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._leave, task)
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._time_out, task)
         try:
             await work
         except asyncio.CancelledError:
@@ -182,6 +205,10 @@ class Presence:
     async def _watch(self, task: asyncio.Task[Any]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave(task)
+
+    def _time_out(self, task: asyncio.Task[Any]) -> None:
+        self._timed_out = not self._finishing and not self._gone
         self._leave(task)
 
     def _leave(self, task: asyncio.Task[Any]) -> None:

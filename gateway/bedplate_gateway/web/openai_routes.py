@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from litestar import get, post
@@ -21,16 +22,9 @@ from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.dialects.openai.models import ModelEntry, model_body, model_list
 from bedplate_gateway.engine.answer import Call
 from bedplate_gateway.web.authorization import ACTION
-from bedplate_gateway.web.call_response import (
-    SESSION_HEADER,
-    CallResponse,
-    Serve,
-    Streamed,
-    whole_or_streamed,
-    with_headers,
-)
+from bedplate_gateway.web.call_response import Streamed, whole_or_streamed, with_headers
+from bedplate_gateway.web.call_route import CallRoute
 from bedplate_gateway.web.documentation import BODY, Body
-from bedplate_gateway.web.edge import header_of
 from bedplate_gateway.web.services import Services, services_of
 
 DIALECT = "openai"
@@ -66,11 +60,11 @@ _SESSION_DOC = (
     description=f"OpenAI's chat completions, streamed or not. {_SESSION_DOC}",
     tags=["OpenAI"],
     operation_id="createChatCompletion",
+    sync_to_thread=False,
 )
-async def create_chat_completion(request: Request[Any, Any, Any]) -> ASGIApp:
+def create_chat_completion() -> ASGIApp:
     """Chat completions."""
-    continues = header_of(request.scope, SESSION_HEADER) is not None
-    return _generation(request, "chat", lambda body: ChatExchange.decode(body, continues=continues))
+    return _CHAT
 
 
 @post(
@@ -84,10 +78,11 @@ async def create_chat_completion(request: Request[Any, Any, Any]) -> ASGIApp:
     description="OpenAI's legacy completions: the text goes to the model without a chat template.",
     tags=["OpenAI"],
     operation_id="createCompletion",
+    sync_to_thread=False,
 )
-async def create_completion(request: Request[Any, Any, Any]) -> ASGIApp:
+def create_completion() -> ASGIApp:
     """Text completions."""
-    return _generation(request, "completion", CompletionExchange.decode)
+    return _COMPLETION
 
 
 @post(
@@ -101,17 +96,11 @@ async def create_completion(request: Request[Any, Any, Any]) -> ASGIApp:
     description="Vectors for texts, where the model's provider has them.",
     tags=["OpenAI"],
     operation_id="createEmbedding",
+    sync_to_thread=False,
 )
-async def create_embedding(request: Request[Any, Any, Any]) -> ASGIApp:
+def create_embedding() -> ASGIApp:
     """Embeddings."""
-    services = services_of(request)
-
-    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
-        exchange = await _decoded(services, call, EmbeddingsExchange.decode, body)
-        embeddings, answer = await services.engine.embed(call, exchange.request)
-        return with_headers(exchange.reply(embeddings), answer.headers)
-
-    return _call(request, services, "embeddings", serve)
+    return _EMBEDDINGS
 
 
 @get(
@@ -152,16 +141,24 @@ def _entry(route: Route) -> ModelEntry:
     return ModelEntry(id=route.name, created_s=route.created_s, context_tokens=route.profile.context_tokens)
 
 
-def _generation(request: Request[Any, Any, Any], operation: str, decode: Decode[Exchange]) -> ASGIApp:
-    services = services_of(request)
-    session = header_of(request.scope, SESSION_HEADER)
+async def _chat(services: Services, session: str | None, call: Call, body: bytes) -> WireReply | Streamed:
+    decode = partial(ChatExchange.decode, continues=session is not None)
+    return await _generated(services, session, call, await _decoded(services, call, decode, body))
 
-    async def serve(call: Call, body: bytes) -> WireReply | Streamed:
-        exchange = await _decoded(services, call, decode, body)
-        answer = await services.engine.generate(call, exchange.request, session)
-        return await whole_or_streamed(answer, exchange)
 
-    return _call(request, services, operation, serve)
+async def _completion(services: Services, session: str | None, call: Call, body: bytes) -> WireReply | Streamed:
+    exchange = await _decoded(services, call, CompletionExchange.decode, body)
+    return await _generated(services, session, call, exchange)
+
+
+async def _embeddings(services: Services, _: str | None, call: Call, body: bytes) -> WireReply | Streamed:
+    exchange = await _decoded(services, call, EmbeddingsExchange.decode, body)
+    embeddings, answer = await services.engine.embed(call, exchange.request)
+    return with_headers(exchange.reply(embeddings), answer.headers)
+
+
+async def _generated(services: Services, session: str | None, call: Call, exchange: Exchange) -> WireReply | Streamed:
+    return await whole_or_streamed(await services.engine.generate(call, exchange.request, session), exchange)
 
 
 async def _decoded(services: Services, call: Call, decode: Decode[E], body: bytes) -> E:
@@ -173,11 +170,9 @@ async def _decoded(services: Services, call: Call, decode: Decode[E], body: byte
         raise
 
 
-def _call(request: Request[Any, Any, Any], services: Services, operation: str, serve: Serve) -> ASGIApp:
-    return CallResponse(
-        request.scope, services, dialect=DIALECT, operation=operation, serve=serve, error_reply=error_reply
-    )
-
+_CHAT = CallRoute(dialect=DIALECT, operation="chat", serve=_chat, error_reply=error_reply)
+_COMPLETION = CallRoute(dialect=DIALECT, operation="completion", serve=_completion, error_reply=error_reply)
+_EMBEDDINGS = CallRoute(dialect=DIALECT, operation="embeddings", serve=_embeddings, error_reply=error_reply)
 
 OPENAI_ROUTES = (create_chat_completion, create_completion, create_embedding, list_models, retrieve_model)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 import msgspec
+from litestar import Litestar
 from litestar.connection import Request
+from litestar.types import Scope
 
 from bedplate_gateway.catalogue.catalogue import Catalogue
 from bedplate_gateway.engine.engine import Engine
@@ -31,7 +33,13 @@ SERVICES = "services"
 
 def services_of(request: Request[Any, Any, Any]) -> Services:
     """The services of the application that serves `request`."""
-    return cast("Services", request.app.state[SERVICES])
+    return services_in(request.scope)
 
 
-__all__ = ["SERVICES", "Services", "services_of"]
+def services_in(scope: Scope) -> Services:
+    """The services of the application that `scope` belongs to."""
+    app = cast("Litestar", cast("dict[str, object]", scope)["litestar_app"])
+    return cast("Services", app.state[SERVICES])
+
+
+__all__ = ["SERVICES", "Services", "services_in", "services_of"]

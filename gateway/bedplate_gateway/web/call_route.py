@@ -1,0 +1,52 @@
+"""What the routes that serve calls return."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Protocol
+
+from litestar.types import Receive, Scope, Send
+
+from bedplate_gateway.dialects.base import ErrorRenderer, WireReply
+from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.web.call_response import SESSION_HEADER, CallResponse, Streamed
+from bedplate_gateway.web.edge import header_of
+from bedplate_gateway.web.services import Services, services_in
+
+
+class ServeCall(Protocol):
+    """Decodes a body and runs the call; `session` is the value of the session header, None without one."""
+
+    async def __call__(
+        self, services: Services, session: str | None, call: Call, body: bytes, /
+    ) -> WireReply | Streamed: ...
+
+
+class CallRoute:
+    """An ASGI application that serves every call of one operation.
+
+    It is made once and handed to Litestar as the route's answer. The route's function takes no arguments: Litestar
+    then reads no headers, cookies or query for it, which would cost more than the whole of a call's admission.
+    """
+
+    def __init__(self, *, dialect: str, operation: str, serve: ServeCall, error_reply: ErrorRenderer) -> None:
+        self._dialect = dialect
+        self._operation = operation
+        self._serve = serve
+        self._error_reply = error_reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the call that `scope` begins; see `CallResponse`."""
+        services = services_in(scope)
+        response = CallResponse(
+            scope,
+            services,
+            dialect=self._dialect,
+            operation=self._operation,
+            serve=partial(self._serve, services, header_of(scope, SESSION_HEADER)),
+            error_reply=self._error_reply,
+        )
+        await response(scope, receive, send)
+
+
+__all__ = ["CallRoute", "ServeCall"]
