@@ -15,6 +15,7 @@ from typing import Any, cast
 from bench.upstream import content_length
 from litestar import Litestar, asgi, post
 from litestar.connection import Request
+from litestar.types import ASGIApp
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -169,11 +170,22 @@ def litestar_asgi() -> Any:
 
 
 def litestar_route() -> Any:
-    """The relay behind a Litestar route that returns a ready ASGI response, as the gateway's routes do."""
+    """The relay behind a Litestar route that returns a ready ASGI application, as the gateway's routes do."""
+    relay = Relay(int(os.environ["UPSTREAM_PORT"]))
+
+    @post("/v1/chat/completions", status_code=200, sync_to_thread=False)
+    def chat() -> ASGIApp:
+        return relay
+
+    return Litestar(route_handlers=[chat], openapi_config=None, logging_config=None)
+
+
+def litestar_request() -> Any:
+    """As `litestar_route`, but the route asks for the request and has Litestar read the body."""
     relay = Relay(int(os.environ["UPSTREAM_PORT"]))
 
     @post("/v1/chat/completions", status_code=200)
-    async def chat(request: Request[Any, Any, Any]) -> Any:
+    async def chat(request: Request[Any, Any, Any]) -> ASGIApp:
         async def respond(scope: Any, receive: Any, send: Any) -> None:
             await relay.serve(await request.body(), send)
 

@@ -257,6 +257,7 @@ def _start_systems(bench: Bench, *, servers: bool) -> None:
     if servers:
         bench.add_proxy("litestar-asgi", "litestar_asgi")
         bench.add_proxy("litestar-route", "litestar_route")
+        bench.add_proxy("litestar-request", "litestar_request")
         bench.add_proxy("bare-granian", "plain", "granian")
         bench.add_proxy("asgi-granian", "litestar_asgi", "granian")
         bench.add_proxy("route-granian", "litestar_route", "granian")

@@ -100,7 +100,8 @@ def settings_from_environment(environ: Mapping[str, str] | None = None, **overri
     values: dict[str, object] = {"home": user_home / ".bedplate", "cache": cache_root / "bedplate"}
     for field in msgspec.structs.fields(Settings):
         name = _VARIABLES.get(field.name, f"BEDPLATE_{field.name.upper()}")
-        if text := source.get(name):
+        text = source.get(name)
+        if text and not text.startswith("tcp://"):  # what Kubernetes sets for a Service called `bedplate`
             values[field.name] = _converted(name, text, field.type)
     values |= {name: value for name, value in overrides.items() if value is not None}
     settings = Settings(**values)  # type: ignore[arg-type]  # every value was converted to its field's type

@@ -107,7 +107,14 @@ class HttpConnection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether an exchange may begin."""
-        return not self._closed and self._exchange is None and self._transport is not None
+        return self._exchange is None and self._alive
+
+    @property
+    def _alive(self) -> bool:
+        """Whether the transport takes calls: uvloop's raises once it is closing, before `connection_lost` is
+        told.
+        """
+        return not self._closed and self._transport is not None and not self._transport.is_closing()
 
     def begin(self, exchange: HttpExchange, request: bytes) -> None:
         """Send `request` and direct the response to `exchange`."""
@@ -124,7 +131,7 @@ class HttpConnection(asyncio.Protocol):
 
     def resume(self) -> None:
         """The reader has caught up."""
-        if self._paused and self._transport is not None and not self._closed:
+        if self._paused and self._transport is not None and self._alive:
             self._paused = False
             self._transport.resume_reading()
 
@@ -235,7 +242,7 @@ class HttpConnection(asyncio.Protocol):
         exchange.complete = True
         self._exchange = None
         exchange.detached_from()
-        unsent = self._transport is None or self._transport.get_write_buffer_size() > 0
+        unsent = self._transport is None or not self._alive or self._transport.get_write_buffer_size() > 0
         if self._overrun or unsent or not self._keep:
             self.abort()
             return

@@ -61,7 +61,7 @@ def test_every_block_of_the_readme_does_what_the_text_says(reader: dict[str, str
     for block in README:
         if block.text.strip() not in NOT_RUN_HERE:
             outputs.append((block.text, run_block(block, reader)))
-    said = {text: output for text, output in outputs}
+    said = dict(outputs)
 
     def of(fragment: str) -> str:
         (found,) = [output for text, output in said.items() if fragment in text]

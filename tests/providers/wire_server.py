@@ -36,6 +36,8 @@ class Wire:
         self.keep = True
 
     async def raw(self, data: bytes) -> None:
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 

@@ -13,9 +13,10 @@ class SecretError(Exception):
 
 
 class Secrets:
-    """Resolves `file:NAME` to the content of a file directly inside one folder of the operator's.
+    """Resolves `file:NAME` to the content of a file in one folder of the operator's.
 
-    Nothing else resolves: no other folder, no environment variable, no link out of the folder. So whoever may write
+    Nothing else resolves: no other folder, no environment variable, no link out of the folder (links inside it are how
+    Kubernetes lays out a mounted Secret). So whoever may write
     resources can name only what the operator put there.
     """
 
@@ -28,7 +29,7 @@ class Secrets:
         if match is None:
             raise SecretError("a secret is given as file:NAME, a file in the installation's secrets folder")
         path = self._folder / match[1]
-        if path.resolve().parent != self._folder.resolve():
+        if not path.resolve().is_relative_to(self._folder.resolve()):
             raise SecretError(f"{reference} leads out of the secrets folder")
         try:
             return path.read_text().strip()

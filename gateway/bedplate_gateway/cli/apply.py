@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 from pathlib import Path
 
 import click
@@ -45,13 +46,21 @@ def apply(home: Path | None, database_url: str | None, files: tuple[Path, ...]) 
                 Secrets(settings.secrets_path),
                 resources,
                 source=", ".join(str(path) for path in files),
-                changed_by=getpass.getuser(),
+                changed_by=_user(),
             )
         finally:
             await database.aclose()
 
     for applied in asyncio.run(run()):
         click.echo(f"{applied.kind.lower()} {applied.name}: {'changed' if applied.changed else 'unchanged'}")
+
+
+def _user() -> str:
+    """Who applies: the account's name, or its number where it has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 __all__ = ["apply"]

@@ -19,7 +19,7 @@ from bedplate_gateway.cli.environment import stored_key
 from bedplate_gateway.cli.local_engine import engine_environment
 from bedplate_gateway.cli.options import database_option, home_option, port_option
 from bedplate_gateway.database import database_config
-from bedplate_gateway.settings import Settings, SettingsError, settings_from_environment
+from bedplate_gateway.settings import Settings, SettingsError, environment_of, settings_from_environment
 from bedplate_gateway.version import VERSION
 from bedplate_migrations.runner import MigrationError, revision_state
 from bedplate_store.database import Database
@@ -51,6 +51,9 @@ def doctor(home: Path | None, port: int | None, database_url: str | None) -> Non
     for finding in findings:
         mark, colour = {True: ("ok", "green"), False: ("WRONG", "red"), None: ("-", "yellow")}[finding.ok]
         click.echo(f"{click.style(f'{mark:>5}', fg=colour)}  {finding.subject:<10} {finding.text}")
+    click.echo("\nsettings in force")
+    for name, value in sorted(environment_of(settings).items()):
+        click.echo(f"  {name}={'(set)' if name == 'BEDPLATE_DATABASE_URL' else value}")
     if any(finding.ok is False for finding in findings):
         sys.exit(1)
 

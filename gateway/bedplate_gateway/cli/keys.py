@@ -85,7 +85,8 @@ def list_(home: Path | None, database_url: str | None) -> None:
             f"{row.created_at:%Y-%m-%d %H:%M}",
             _state(row),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)
 
 
 @keys.command()

@@ -93,7 +93,8 @@ def up(
             host=settings.host,
             port=settings.port,
             log=settings.home / "logs" / "gateway.log",
-            stop_timeout_s=settings.drain_timeout_s + 5,
+            # the server drains its requests, then the engine its records
+            stop_timeout_s=2 * settings.drain_timeout_s + 5,
         )
     )
     Supervisor(children, progress).run(announce=lambda: _announcement(settings, installation, engine, fake))

@@ -328,11 +328,11 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
 IGNORED: Final[Mapping[str, str]] = MappingProxyType(
     {
         "metadata": "labels completions that OpenAI stores for its dashboard; nothing here reads them",
-        "prompt_cache_key": "the replica with the warm cache is chosen by session and project",
+        "prompt_cache_key": "which replica serves a call is the gateway's choice, not the client's",
         "prompt_cache_options": "prefix caching is automatic on the fleet and has no time to live to set",
         "prompt_cache_retention": "prefix caching is automatic on the fleet and has no retention to set",
         "safety_identifier": "who calls is known from the credential, not from the body",
-        "service_tier": "the order of service follows from the project's limits; the answer names no tier",
+        "service_tier": "there are no tiers; every call is served in the order it came",
         "user": "who calls is known from the credential, not from the body",
     }
 )
