@@ -12,10 +12,11 @@ import os
 from collections import deque
 from typing import Any, cast
 
-from bench.upstream import content_length
 from litestar import Litestar, asgi, post
 from litestar.connection import Request
 from litestar.types import ASGIApp
+
+from bench.upstream import content_length
 
 
 class UpstreamConnection(asyncio.Protocol):

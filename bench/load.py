@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 import msgspec
+
 from bench.upstream import content_length
 
 _SYSTEM = (

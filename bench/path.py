@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 import uvloop
+
 from bench.load import saturate, steady
 from bench.path_profile import print_profile
 from bench.path_systems import LOAD_CORE, Bench, System, tree_cpu_s

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from bench.load import Target, saturate
-from bench.path_systems import Bench
 
 from bedplate_gateway.asgi import application
+from bench.load import Target, saturate
+from bench.path_systems import Bench
 
 _WINDOW_S = 4.0
 

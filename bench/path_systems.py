@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from bench.load import Target
-from bench.upstream import BURST, CHUNKS, PACED, WHOLE
 
 from bedplate_gateway.access.keyring import ensure_master_key, read_keyring
 from bedplate_gateway.access.principal import Role
@@ -30,6 +28,8 @@ from bedplate_gateway.settings import Settings, environment_of
 from bedplate_migrations.runner import upgrade
 from bedplate_store.database import Database
 from bedplate_store.embedded import EmbeddedPostgres
+from bench.load import Target
+from bench.upstream import BURST, CHUNKS, PACED, WHOLE
 
 SYSTEM_CORE, LOAD_CORE = 0, 1
 START_TIMEOUT_S = 60.0

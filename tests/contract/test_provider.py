@@ -9,9 +9,6 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from tests.providers.drive import DISPATCH, WEATHER, Run, run, user
-from tests.providers.mini_vllm import MODEL, mini_vllm
-from tests.providers.wire_server import WireServer
 
 from bedplate_core.errors import (
     ContextLengthExceeded,
@@ -29,6 +26,9 @@ from bedplate_providers.endpoints import FakeEndpoint, VllmEndpoint
 from bedplate_providers.fake import FakeProvider
 from bedplate_providers.fleet import VllmFleet
 from bedplate_providers.registry import build_provider
+from tests.providers.drive import DISPATCH, WEATHER, Run, run, user
+from tests.providers.mini_vllm import MODEL, mini_vllm
+from tests.providers.wire_server import WireServer
 
 pytestmark = pytest.mark.anyio
 

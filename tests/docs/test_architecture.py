@@ -9,6 +9,7 @@ from types import FrameType
 from typing import NamedTuple
 
 import pytest
+
 from tests.fixtures.asgi import in_process
 from tests.providers.mini_vllm import MODEL, mini_vllm
 from tests.providers.wire_server import WireServer

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fixtures.gateway import RunningGateway
 

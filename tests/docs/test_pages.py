@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from tests.docs.pages import ROOT, code, pages, prose
 
 from bedplate_gateway.catalogue.apply import read_resources
 from bedplate_gateway.cli.main import bedplate
 from bedplate_gateway.settings import Settings, environment_of, settings_from_environment
+from tests.docs.pages import ROOT, code, pages, prose
 
 PAGES = pages()
 ELSEWHERE = frozenset({"BEDPLATE_COMPLETE"})

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import openai
+
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.postgres import PostgresServer
 

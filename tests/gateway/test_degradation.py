@@ -14,14 +14,14 @@ from typing import Any
 
 import openai
 import pytest
-from tests.fixtures.asgi import Exchange, in_process
-from tests.fixtures.gateway import RunningGateway
-from tests.fixtures.postgres import PostgresServer
-from tests.gateway.support import CHAT, MESSAGES, eventually, http, own_gateway, sdk
 
 from bedplate_gateway.access.keyring import ensure_master_key
 from bedplate_gateway.access.principal import Role
 from bedplate_gateway.settings import Settings, environment_of
+from tests.fixtures.asgi import Exchange, in_process
+from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.postgres import PostgresServer
+from tests.gateway.support import CHAT, MESSAGES, eventually, http, own_gateway, sdk
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import httpx
 import openai
 import pytest
-from tests.fixtures.gateway import RunningGateway
-from tests.gateway.support import CHAT, MESSAGES, count_records, eventually, http, raw_exchange, record_of, sdk
 
 from bedplate_gateway.access.keyring import read_keyring
 from bedplate_gateway.access.principal import Role
 from bedplate_gateway.cli.keys import create_key
 from bedplate_store.database import Database
+from tests.fixtures.gateway import RunningGateway
+from tests.gateway.support import CHAT, MESSAGES, count_records, eventually, http, raw_exchange, record_of, sdk
 
 
 class Expected(NamedTuple):

@@ -10,11 +10,11 @@ from typing import Any
 import asyncpg
 import openai
 import pytest
-from tests.fixtures.gateway import RunningGateway
-from tests.gateway.support import CHAT, MESSAGES, count_records, eventually, http, record_of, sdk
 
 from bedplate_gateway.access.principal import Role
 from bedplate_gateway.database import database_config
+from tests.fixtures.gateway import RunningGateway
+from tests.gateway.support import CHAT, MESSAGES, count_records, eventually, http, record_of, sdk
 
 GUARDRAIL = """
 kind: Project

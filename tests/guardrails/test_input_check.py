@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.guardrails.guarded import PII, make_policy
 
 from bedplate_core.errors import GuardrailUnavailable, UnsupportedFeature
 from bedplate_core.jsonvalue import JSONObject
@@ -38,6 +37,7 @@ from bedplate_core.messages import (
 from bedplate_core.requests import JsonSchemaFormat, NamedTool, Request, TokenPrompt, Tool
 from bedplate_guardrails.policy import GuardrailFailed, InputCheck
 from bedplate_guardrails.validators.email_address import EmailAddress
+from tests.guardrails.guarded import PII, make_policy
 
 POLICY = make_policy(words=["tulip"], pii=dict.fromkeys(PII, "ANONYMIZE"), regexes={"badge": (r"B-\d{4}", "BLOCK")})
 URL = MediaUrl(url="https://x/y")

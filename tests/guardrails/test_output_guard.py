@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from tests.guardrails.guarded import PII, USAGE, Upstream, drain, make_policy, text_events, whole_answer
 
 from bedplate_core.errors import GuardrailUnavailable, UpstreamProtocolError, UpstreamTimeout
 from bedplate_core.events import (
@@ -39,6 +38,7 @@ from bedplate_guardrails.output_guard import MAX_ARGUMENTS_CHARS
 from bedplate_guardrails.policy import GuardedStream, GuardrailFailed, Policy
 from bedplate_guardrails.scanner import MAX_HOLD_CHARS
 from bedplate_guardrails.validators.email_address import EmailAddress
+from tests.guardrails.guarded import PII, USAGE, Upstream, drain, make_policy, text_events, whole_answer
 
 pytestmark = pytest.mark.anyio
 

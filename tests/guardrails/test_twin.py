@@ -10,13 +10,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.guardrails.guarded import PII, Upstream, drain, make_policy, oracle, text_events, whole_answer
 
 from bedplate_core.events import Delta, Event, Finish, PartEnd, PartStart, StopReason
 from bedplate_core.messages import Part, Reasoning, Refusal, Text, ToolCall
 from bedplate_core.response import Response, collect
 from bedplate_core.verdicts import Verdict
 from bedplate_guardrails.policy import Policy
+from tests.guardrails.guarded import PII, Upstream, drain, make_policy, oracle, text_events, whole_answer
 
 MASKING = make_policy(
     pii=dict.fromkeys(PII, "ANONYMIZE"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.fixtures.postgres import PostgresServer
 
 from bedplate_migrations.runner import MigrationError, revision_state, upgrade
+from tests.fixtures.postgres import PostgresServer
 
 HEAD = "0001"
 

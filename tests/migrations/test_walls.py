@@ -8,12 +8,12 @@ import pytest
 from anyio.to_thread import run_sync as to_thread
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.fixtures.postgres import PostgresServer
 
 from bedplate_core.ids import ProjectId
 from bedplate_migrations.runner import upgrade
 from bedplate_store.database import Database
 from bedplate_store.driver import DatabaseConfig
+from tests.fixtures.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 

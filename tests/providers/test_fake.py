@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.providers.drive import DISPATCH, WEATHER, Run, chat, run, user
 
 from bedplate_core.errors import (
     ContextLengthExceeded,
@@ -35,6 +34,7 @@ from bedplate_core.response import Choice
 from bedplate_providers.fake import FakeProvider
 from bedplate_providers.fake_script import BEHAVIOURS, Pace
 from bedplate_providers.schema_instance import minimal_instance
+from tests.providers.drive import DISPATCH, WEATHER, Run, chat, run, user
 
 pytestmark = pytest.mark.anyio
 

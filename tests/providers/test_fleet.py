@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from tests.providers.drive import DISPATCH, chat, run
-from tests.providers.vllm_streams import hello
-from tests.providers.wire_server import Received, Wire, WireServer
 
 from bedplate_core.errors import (
     InvalidRequest,
@@ -20,6 +17,9 @@ from bedplate_core.requests import Dispatch, EmbedRequest
 from bedplate_providers.base import Embeds, Timeouts
 from bedplate_providers.endpoints import VllmEndpoint
 from bedplate_providers.fleet import Replica, VllmFleet, VllmPoolingFleet
+from tests.providers.drive import DISPATCH, chat, run
+from tests.providers.vllm_streams import hello
+from tests.providers.wire_server import Received, Wire, WireServer
 
 pytestmark = pytest.mark.anyio
 

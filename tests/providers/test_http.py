@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.providers.wire_server import Received, Wire, WireServer, silent_port
 
 from bedplate_providers.http import HttpPool, Origin
 from bedplate_providers.http_connection import (
@@ -16,6 +15,7 @@ from bedplate_providers.http_connection import (
     HttpProtocolError,
     HttpTimeout,
 )
+from tests.providers.wire_server import Received, Wire, WireServer, silent_port
 
 pytestmark = pytest.mark.anyio
 

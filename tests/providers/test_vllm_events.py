@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.drive import WEATHER, chat
-from tests.providers.vllm_streams import DONE, FINAL, ROLE, call_piece, chat_chunk, event, hello, text_chunk
 
 from bedplate_core.errors import ContextLengthExceeded, GatewayError, UpstreamProtocolError, UpstreamUnavailable
 from bedplate_core.events import (
@@ -32,6 +30,8 @@ from bedplate_core.response import Fold, Response
 from bedplate_core.usage import Usage
 from bedplate_providers.sse import SseParser
 from bedplate_providers.vllm_events import ChunkReader
+from tests.providers.drive import WEATHER, chat
+from tests.providers.vllm_streams import DONE, FINAL, ROLE, call_piece, chat_chunk, event, hello, text_chunk
 
 
 def read(pieces: list[bytes], request: Request | None = None) -> tuple[list[Event], GatewayError | None]:

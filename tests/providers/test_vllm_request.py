@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.providers.drive import WEATHER, chat, user
 
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
 from bedplate_core.messages import (
@@ -40,6 +39,7 @@ from bedplate_core.requests import (
 )
 from bedplate_providers.extensions import FORWARDED, FORWARDED_CHAT
 from bedplate_providers.vllm_request import render_embedding, render_request
+from tests.providers.drive import WEATHER, chat, user
 
 PLAIN = Dispatch(call_id="req_1")
 PNG = MediaBytes(data=b"\x89PNG", media_type="image/png")

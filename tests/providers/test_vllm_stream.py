@@ -10,9 +10,6 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from tests.providers.drive import DISPATCH, chat, run
-from tests.providers.vllm_streams import DONE, ROLE, chat_chunk, event, hello
-from tests.providers.wire_server import Received, Script, Wire, WireServer, silent_port
 
 from bedplate_core.errors import (
     ContextLengthExceeded,
@@ -30,6 +27,9 @@ from bedplate_core.usage import Usage
 from bedplate_providers.base import Timeouts
 from bedplate_providers.credential import Credential
 from bedplate_providers.vllm import VllmServer
+from tests.providers.drive import DISPATCH, chat, run
+from tests.providers.vllm_streams import DONE, ROLE, chat_chunk, event, hello
+from tests.providers.wire_server import Received, Script, Wire, WireServer, silent_port
 
 pytestmark = pytest.mark.anyio
 

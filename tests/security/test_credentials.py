@@ -14,9 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.gateway import RunningGateway
-from tests.fixtures.postgres import PostgresServer
-from tests.gateway.support import CHAT, MESSAGES, eventually, http, own_gateway
 
 from bedplate_core.errors import StoreUnavailable, Unauthenticated
 from bedplate_core.ids import KeyId, ProjectId
@@ -30,6 +27,9 @@ from bedplate_gateway.records.metrics import Metrics
 from bedplate_gateway.web.edge import Edge
 from bedplate_store.database import Database
 from bedplate_store.driver import DatabaseConfig
+from tests.fixtures.gateway import RunningGateway
+from tests.fixtures.postgres import PostgresServer
+from tests.gateway.support import CHAT, MESSAGES, eventually, http, own_gateway
 
 KEYRING = Keyring(bytes(32))
 TOKEN = new_token()
@@ -196,8 +196,7 @@ def test_carriers_are_equal_on_a_running_gateway(gateway: RunningGateway, carrie
     for key, metrics in ((gateway.key, 403), (gateway.admin_key, 200), ("bp_wrong", 401)):
         name, value = _carriers(key)[carrier]
         with http(gateway) as client:
-            client.headers.raw.append((name, value))
-            headers = {name.decode(): value.decode()}
+            headers = {name.decode(): value.decode().strip()}
             assert client.get("/metrics", headers=headers).status_code == metrics
             called = client.post(CHAT, json={"model": "fake/echo", "messages": MESSAGES}, headers=headers)
             assert called.status_code == (401 if metrics == 401 else 200)

@@ -14,9 +14,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tests.fixtures.cancelling import run_cancelled
-from tests.fixtures.postgres import PostgresServer
-from tests.fixtures.sessions import Answer, Store, answer, ask, finish, spoken, start, texts, turn
 
 from bedplate_core.errors import Conflict, StoreUnavailable
 from bedplate_core.events import Finish
@@ -25,6 +22,9 @@ from bedplate_sessions.items import Item
 from bedplate_sessions.store import Sessions
 from bedplate_store.database import CommitUncertain, Database
 from bedplate_store.driver import DatabaseConfig
+from tests.fixtures.cancelling import run_cancelled
+from tests.fixtures.postgres import PostgresServer
+from tests.fixtures.sessions import Answer, Store, answer, ask, finish, spoken, start, texts, turn
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,6 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.fixtures.postgres import PostgresServer
-from tests.fixtures.sessions import Answer, Store, answer, ask, finish, message, spoken, start, texts, turn
 
 from bedplate_core.errors import Conflict, NotFound, StoreUnavailable, UnsupportedFeature, UpstreamProtocolError
 from bedplate_core.events import Finish, PartEnd, PartStart, StopReason
@@ -16,6 +14,8 @@ from bedplate_core.messages import Message, Reasoning, Role, Signature, Text, To
 from bedplate_core.requests import Request
 from bedplate_sessions.items import ItemStatus
 from bedplate_store.driver import DatabaseConfig
+from tests.fixtures.postgres import PostgresServer
+from tests.fixtures.sessions import Answer, Store, answer, ask, finish, message, spoken, start, texts, turn
 
 pytestmark = pytest.mark.anyio
 

@@ -13,13 +13,13 @@ import anyio
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
-from tests.fixtures.cancelling import run_cancelled
-from tests.fixtures.postgres import PostgresServer
 
 from bedplate_core.errors import StoreUnavailable
 from bedplate_core.ids import new_project_id
 from bedplate_store.database import CommitUncertain, Database
 from bedplate_store.driver import DatabaseConfig
+from tests.fixtures.cancelling import run_cancelled
+from tests.fixtures.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,10 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from tests.fixtures.postgres import PostgresServer
 
 from bedplate_store.driver import DatabaseConfig
 from bedplate_store.listener import Listener
+from tests.fixtures.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 

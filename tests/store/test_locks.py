@@ -12,11 +12,11 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.postgres import PostgresServer
 
 from bedplate_core.errors import Conflict, StoreUnavailable
 from bedplate_store.driver import DatabaseConfig
 from bedplate_store.locks import KeyedLocks, key_bytes, lock_number
+from tests.fixtures.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 

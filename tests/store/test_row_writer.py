@@ -15,12 +15,12 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
-from tests.fixtures.postgres import PostgresServer
 
 from bedplate_core.errors import StoreUnavailable
 from bedplate_store.driver import DatabaseConfig
 from bedplate_store.row_writer import RowWriter
 from bedplate_store.spool import Spool
+from tests.fixtures.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 
