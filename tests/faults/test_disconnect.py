@@ -64,7 +64,7 @@ async def test_client_leaves_before_the_first_event(
     async with in_process(tmp_path, database_url) as gateway:
         exchange = Exchange()
         call = asyncio.create_task(gateway.chat(model, stream=stream, exchange=exchange))
-        while gateway.fake.open_streams == 0:
+        while gateway.fake.open_streams == 0:  # noqa: ASYNC110 - what is waited for is inside the application
             await asyncio.sleep(0.01)
         exchange.disconnected.set()
         await asyncio.wait_for(call, 1)

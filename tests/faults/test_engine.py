@@ -7,7 +7,6 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
 
 import openai
 import pytest
@@ -71,10 +70,9 @@ def wait_for(condition: object, within_s: float) -> float:
 
 
 @pytest.fixture
-def quiet(engine_endpoint: EngineEndpoint) -> Iterator[None]:
+def quiet(engine_endpoint: EngineEndpoint) -> None:
     """Each test starts with an idle engine."""
     wait_for(lambda: running_requests(engine_endpoint) == 0, 10)
-    yield
 
 
 @pytest.mark.parametrize("stream", [True, False])

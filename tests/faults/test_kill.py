@@ -1,4 +1,4 @@
-"""SIGKILL of the gateway and of Postgres under twenty sessioned conversations: nothing acknowledged is lost or doubled."""
+"""SIGKILL of the gateway and of Postgres under twenty conversations: nothing acknowledged is lost or doubled."""
 
 from __future__ import annotations
 
