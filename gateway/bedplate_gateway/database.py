@@ -37,12 +37,15 @@ def url_of(address: PostgresAddress) -> str:
 
 
 def database_config(settings: Settings) -> DatabaseConfig:
-    """How this process connects."""
-    return DatabaseConfig(
-        url=database_url(settings),
-        pool_size=settings.database_pool_size,
-        statement_timeout_s=settings.database_timeout_s,
-    )
+    """How this process connects. Raises `SettingsError` when there is no database or its URL is none of Postgres."""
+    try:
+        return DatabaseConfig(
+            url=database_url(settings),
+            pool_size=settings.database_pool_size,
+            statement_timeout_s=settings.database_timeout_s,
+        )
+    except ValueError as error:
+        raise SettingsError(f"BEDPLATE_DATABASE_URL: {error}") from None
 
 
 __all__ = ["database_config", "database_url", "postgres_root", "url_of"]

@@ -13,6 +13,19 @@ from pathlib import Path
 import msgspec
 
 DEFAULT_PORT = 8080
+LOG_FORMATS = ("auto", "console", "json")
+_DAY_S = 86_400.0
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "port": (1, 65_535),
+    "workers": (1, 128),
+    "max_body_bytes": (1, 2**40),
+    "response_timeout_s": (0.001, _DAY_S),
+    "drain_timeout_s": (0, _DAY_S),
+    "keep_alive_s": (0.001, _DAY_S),
+    "database_pool_size": (1, 1000),
+    "database_timeout_s": (0.001, _DAY_S),
+    "session_wait_s": (0, _DAY_S),
+}
 _VARIABLES = {"postgres_bin": "BEDPLATE_PG_BIN"}
 
 
@@ -105,10 +118,12 @@ def settings_from_environment(environ: Mapping[str, str] | None = None, **overri
             values[field.name] = _converted(name, text, field.type)
     values |= {name: value for name, value in overrides.items() if value is not None}
     settings = Settings(**values)  # type: ignore[arg-type]  # every value was converted to its field's type
-    if not 0 < settings.port < 65536:
-        raise SettingsError(f"BEDPLATE_PORT: {settings.port} is not a TCP port (1 to 65535)")
-    if settings.workers < 1:
-        raise SettingsError(f"BEDPLATE_WORKERS: {settings.workers} is less than 1")
+    for name, (least, most) in _BOUNDS.items():
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            raise SettingsError(f"BEDPLATE_{name.upper()}: {value} is not between {least} and {most}")
+    if settings.log_format not in LOG_FORMATS:
+        raise SettingsError(f"BEDPLATE_LOG_FORMAT: {settings.log_format!r} is none of {', '.join(LOG_FORMATS)}")
     return settings
 
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from bedplate_store.embedded import EmbeddedPostgres
+
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
 CLIENTS_PYTHON = ROOT / ".venv-clients" / "bin" / "python"
@@ -52,6 +54,11 @@ def fresh(folder: Path) -> dict[str, str]:
     return dict(os.environ) | {"BEDPLATE_HOME": str(folder / "home"), "BEDPLATE_PORT": str(port)}
 
 
+def discard(environ: dict[str, str]) -> None:
+    """Remove the database, which as root may lie outside the home folder."""
+    EmbeddedPostgres(Path(environ["BEDPLATE_HOME"]) / "postgres").destroy()
+
+
 def processes(home: str) -> list[str]:
     """The command lines of all processes that name `home`."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
@@ -71,6 +78,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.wait(60)
+        discard(environ)
 
 
 def run(installation: Installation, *arguments: str) -> str:
@@ -153,6 +161,7 @@ def test_fake_is_up_in_seconds_and_its_second_start_is_faster(tmp_path: Path) ->
     credentials = Path(environ["BEDPLATE_HOME"]) / "credentials"
     assert credentials.stat().st_mode & 0o777 == 0o600
     assert processes(environ["BEDPLATE_HOME"]) == []
+    discard(environ)
 
 
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:

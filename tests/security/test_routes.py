@@ -178,7 +178,8 @@ MISLEADING = [
     "x-real-ip: 127.0.0.1",
     "x-bedplate-project: proj_1",
     "x-gateway-role: administrator",
-    "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13",
+    "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
 ]
 
 

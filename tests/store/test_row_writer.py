@@ -88,20 +88,31 @@ async def test_rows_that_wait_together_are_one_commit(writer: RowWriter, databas
     await connection.close()
 
 
-async def test_a_row_that_is_there_is_not_doubled(writer: RowWriter, database_url: str) -> None:
+async def test_a_row_that_is_there_is_not_doubled(writer: RowWriter, database_url: str, tmp_path: Path) -> None:
     await writer.append(row(1))
-    await writer.append(row(1))
-    assert await stored(database_url) == ["req_1"]
+    await asyncio.gather(writer.append(row(1)), writer.append(row(2)))
+    assert await stored(database_url) == ["req_1", "req_2"]
+    assert files(tmp_path / "spool") == []
+
+
+async def occupied(writer: RowWriter) -> asyncio.Task[None]:
+    """The writer with a first row under way, so that those that follow have to wait."""
+    task = asyncio.create_task(writer.append(row(0)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    return task
 
 
 async def test_a_cancelled_caller_leaves_its_row(writer: RowWriter, database_url: str) -> None:
+    first = await occupied(writer)
     task = asyncio.create_task(writer.append(row(1)))
     await asyncio.sleep(0)
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(first, task, return_exceptions=True)
     await writer.append(row(2))
     assert task.cancelled()
-    assert await stored(database_url) == ["req_1", "req_2"]
+    assert await stored(database_url) == ["req_0", "req_1", "req_2"]
 
 
 async def test_a_poison_row_blocks_nobody(writer: RowWriter, database_url: str, tmp_path: Path) -> None:
@@ -221,11 +232,32 @@ async def test_a_table_that_is_missing_is_no_reason_to_throw_rows_away(
 async def test_closing_stores_what_waits(config: DatabaseConfig, database_url: str, tmp_path: Path) -> None:
     writer = RowWriter(config, table="invocation", spool=tmp_path)
     await writer.start()
-    tasks = [asyncio.create_task(writer.append(row(number))) for number in range(50)]
+    first = await occupied(writer)
+    tasks = [asyncio.create_task(writer.append(row(number))) for number in range(1, 50)]
     await asyncio.sleep(0)
     await writer.aclose()
-    await asyncio.gather(*tasks)
+    async with asyncio.timeout(1):
+        await asyncio.gather(first, *tasks)
     assert len(await stored(database_url)) == 50
+
+
+async def test_closing_while_postgres_hangs_leaves_what_waits_in_the_spool(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    url = own_server.url("postgres")
+    writer = RowWriter(DatabaseConfig(url=url), table="invocation", spool=tmp_path, deadline_s=30)
+    await writer.start()
+    await writer.append(row(100))
+    own_server.signal(signal.SIGSTOP)
+    first = await occupied(writer)
+    tasks = [asyncio.create_task(writer.append(row(number))) for number in range(1, 50)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await writer.aclose(deadline_s=0.3)
+    assert time.monotonic() - began < 3
+    await asyncio.gather(first, *tasks)
+    assert len(spooled(tmp_path)) == 50
+    own_server.signal(signal.SIGCONT)
 
 
 def test_a_table_name_that_is_no_identifier_is_refused() -> None:

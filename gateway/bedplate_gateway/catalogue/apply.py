@@ -78,10 +78,7 @@ async def apply_resources(
             if isinstance(resource, ProjectResource):
                 await ensure_project(connection, resource.name)
         scopes = {project.name: project.id for project in await list_projects(connection)}
-        existing = {(row.kind, row.scope, row.name) for row in await list_resources(connection)}
-        known = existing | {(kind(resource), _scope(resource, scopes), resource.name) for resource in resources}
         for resource in resources:
-            _check_references(resource, scopes, known)
             changed = await put_resource(
                 connection,
                 kind=kind(resource),
@@ -95,6 +92,9 @@ async def apply_resources(
         if prune:
             keep = [(kind(resource), _scope(resource, scopes), resource.name) for resource in resources]
             await delete_others(connection, source=source, keep=keep, changed_by=changed_by)
+        known = {(row.kind, row.scope, row.name) for row in await list_resources(connection)}
+        for resource in resources:
+            _check_references(resource, scopes, known)
     return applied
 
 
@@ -108,8 +108,11 @@ def _read_file(path: Path) -> list[Resource]:
         documents: list[JSON] = list(yaml.safe_load_all(path.read_text()))
     except OSError as error:
         raise ResourceError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ResourceError(f"{path}: this is not YAML: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ResourceError(f"{path}: this is not YAML: {error.problem}{where}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ResourceError(f"{path}: this is not YAML: it has characters that YAML does not allow") from None
     resources: list[Resource] = []
     for number, document in enumerate(documents, 1):
         if document is None:

@@ -54,7 +54,10 @@ class ProviderPool:
         self._retire_timeout_s = retire_timeout_s
 
     async def reconcile(self, endpoints: Mapping[str, Endpoint]) -> Mapping[str, Lease]:
-        """Open what is new, keep what is unchanged, retire what is gone or changed; return what is open."""
+        """Open what is new, keep what is unchanged, retire what is gone or changed; return what is open.
+
+        One that cannot be opened is logged and left out; the next call tries it again.
+        """
         for name, lease in list(self._open.items()):
             if endpoints.get(name) != lease.endpoint:
                 del self._open[name]
@@ -63,8 +66,12 @@ class ProviderPool:
                 task.add_done_callback(self._retiring.discard)
         for name, endpoint in endpoints.items():
             if name not in self._open:
-                provider = build_provider(name, endpoint)
-                await provider.start()
+                try:
+                    provider = build_provider(name, endpoint)
+                    await provider.start()
+                except Exception as error:
+                    _log.error("provider_unusable", provider=name, reason=f"{type(error).__name__}: {error}")
+                    continue
                 self._open[name] = Lease(provider, endpoint)
         return dict(self._open)
 

@@ -24,7 +24,7 @@ class Secrets:
         self._folder = folder
 
     def resolve(self, reference: str) -> str:
-        """The secret, without surrounding white space. Raises `SecretError`."""
+        """The secret, without surrounding white space: printable ASCII without spaces. Raises `SecretError`."""
         match = _REFERENCE.fullmatch(reference)
         if match is None:
             raise SecretError("a secret is given as file:NAME, a file in the installation's secrets folder")
@@ -32,9 +32,12 @@ class Secrets:
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise SecretError(f"{reference} leads out of the secrets folder")
         try:
-            return path.read_text().strip()
+            secret = path.read_bytes().strip()
         except OSError as error:
             raise SecretError(f"{reference} cannot be read: {error.strerror}") from None
+        if not secret or not all(0x21 <= byte <= 0x7E for byte in secret):
+            raise SecretError(f"{reference} is not printable ASCII without spaces")
+        return secret.decode("ascii")
 
 
 __all__ = ["SecretError", "Secrets"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
+from sqlalchemy.exc import ProgrammingError
 
 from bedplate_core.errors import GatewayError
 from bedplate_gateway.access.keyring import KeyringError
@@ -63,6 +64,11 @@ def main() -> None:
         click.secho(f"error: {error.message}", fg="red", err=True)
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
+        sys.exit(1)
+    except ProgrammingError:
+        click.secho(
+            "error: the database lacks tables that this version needs; run: bedplate migrate", fg="red", err=True
+        )
         sys.exit(1)
     except _EXPECTED as error:
         click.secho(f"error: {error}", fg="red", err=True)

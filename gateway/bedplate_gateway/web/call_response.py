@@ -178,7 +178,7 @@ class Presence:
         self._finishing = True
 
     def excuse_timeout(self) -> bool:
-        """Whether the cancellation that was just caught is the clock's; if so it is over, and the client can be told."""
+        """Whether the cancellation just caught is the clock's; if so it is over, and the client can be told."""
         task = asyncio.current_task()
         if task is None or not self._timed_out or self.sending or task.cancelling() > 1:
             return False
@@ -253,11 +253,15 @@ class Pulse:
 
 
 async def whole_or_streamed(answer: Answer, exchange: Exchange) -> WireReply | Streamed:
-    """The reply for an answer: read to its end unless the client asked for a stream. Closes what it reads."""
-    if exchange.request.stream:
-        return Streamed(answer, exchange.stream(), exchange.stream_media_type)
-    response = await collect(answer)
-    reply = exchange.reply(response)
+    """The reply for an answer: read to its end unless the client asked for a stream. Raising, it has closed it."""
+    try:
+        if exchange.request.stream:
+            return Streamed(answer, exchange.stream(), exchange.stream_media_type)
+        response = await collect(answer)
+        reply = exchange.reply(response)
+    except BaseException as error:
+        await answer.fail(error)
+        raise
     return with_headers(reply, answer.headers)
 
 

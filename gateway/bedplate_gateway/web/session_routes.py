@@ -10,6 +10,7 @@ from litestar import get
 from litestar.connection import Request
 from litestar.params import FromPath, Parameter
 
+from bedplate_core.errors import NotFound
 from bedplate_core.ids import SessionId
 from bedplate_core.messages import Part, Role
 from bedplate_gateway.access.principal import Action
@@ -17,6 +18,9 @@ from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.edge import principal_of
 from bedplate_gateway.web.services import services_of
 from bedplate_sessions.items import Item
+
+MAX_SEQ = 2**63 - 1
+"""Postgres counts to this."""
 
 
 class SessionItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +57,12 @@ class SessionItems(msgspec.Struct, frozen=True, kw_only=True):
 async def list_session_items(
     request: Request[Any, Any, Any],
     session_id: FromPath[str],
-    after: Annotated[int, Parameter(ge=0, description="Only items with a greater `seq`")] = 0,
+    after: Annotated[int, Parameter(ge=0, le=MAX_SEQ, description="Only items with a greater `seq`")] = 0,
     limit: Annotated[int, Parameter(ge=1, le=1000, description="Items on a page")] = 100,
 ) -> SessionItems:
     """A page of items."""
+    if "\0" in session_id:  # Postgres has no text with this character in it
+        raise NotFound("There is no session with this id in your project.")
     page = await services_of(request).sessions.items(
         project=principal_of(request.scope).project,
         session=SessionId(session_id),
