@@ -72,6 +72,15 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     embeddings: bool = False
 
 
+class ProviderStream(EventStream, Protocol):
+    """An event stream that knows who makes it."""
+
+    @property
+    def replica(self) -> str | None:
+        """The address of the replica that answers, or that was tried last; None where there is no such thing."""
+        ...
+
+
 class Provider(Protocol):
     """An upstream that generates. One instance per configured endpoint; safe for concurrent use in one event
     loop.
@@ -82,7 +91,7 @@ class Provider(Protocol):
         """The name under which it is configured."""
         ...
 
-    def generate(self, request: Request, dispatch: Dispatch) -> EventStream:
+    def generate(self, request: Request, dispatch: Dispatch) -> ProviderStream:
         """The answer to `request` as a stream of batches, in the order that `bedplate_core.events` states.
 
         Returns at once; neither connects nor raises. Iteration raises `GatewayError` only, and a stream that
@@ -115,4 +124,4 @@ class Embeds(Protocol):
         ...
 
 
-__all__ = ["Embeds", "Health", "Profile", "Provider", "ReplicaHealth", "Timeouts"]
+__all__ = ["Embeds", "Health", "Profile", "Provider", "ProviderStream", "ReplicaHealth", "Timeouts"]

@@ -100,7 +100,9 @@ class FakeProvider:
 
 
 class FakeStream:
-    """One scripted answer; see `EventStream`."""
+    """One scripted answer; see `ProviderStream`."""
+
+    replica: str | None = None
 
     def __init__(self, request: Request, pace: Pace, streams: set[FakeStream]) -> None:
         self._request = request

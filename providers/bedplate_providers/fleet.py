@@ -197,7 +197,7 @@ class VllmPoolingFleet(VllmFleet):
 class FleetStream:
     """A generation on some replica of the fleet; see `EventStream`."""
 
-    __slots__ = ("_closed", "_dispatch", "_fleet", "_inner", "_replica", "_request")
+    __slots__ = ("_closed", "_dispatch", "_fleet", "_inner", "_replica", "_request", "replica")
 
     def __init__(self, fleet: VllmFleet, request: Request, dispatch: Dispatch) -> None:
         self._fleet = fleet
@@ -205,6 +205,7 @@ class FleetStream:
         self._dispatch = dispatch
         self._inner: VllmStream | None = None
         self._replica: Replica | None = None
+        self.replica: str | None = None
         self._closed = False
 
     def __aiter__(self) -> FleetStream:
@@ -237,6 +238,7 @@ class FleetStream:
         while (replica := self._fleet.choose(self._dispatch.affinity, tried)) is not None:
             tried.append(replica)
             self._replica = replica
+            self.replica = replica.server.url
             replica.in_flight += 1
             self._inner = replica.server.generate(self._request, self._dispatch)
             try:

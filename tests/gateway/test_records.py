@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from bedplate_gateway.access.principal import Role
 from bedplate_gateway.database import database_config
+from bedplate_gateway.version import VERSION
 from tests.fixtures.gateway import RunningGateway
 from tests.gateway.support import CHAT, MESSAGES, count_records, eventually, http, record_of, sdk
 
@@ -61,7 +63,7 @@ def test_a_call_that_succeeds(gateway: RunningGateway, stream: bool) -> None:
             pass
     record = record_of(gateway, raw.headers["x-request-id"])
     assert count_records(gateway) == before + 1
-    assert record | {"started_at": 0, "first_event_ms": 0, "total_ms": 0, "key_id": 0} == {
+    assert record | {"started_at": 0, "first_event_ms": 0, "total_ms": 0, "key_id": 0, "versions": 0} == {
         "id": raw.headers["x-request-id"],
         "project_id": _project(gateway, "default"),
         "key_id": 0,
@@ -85,8 +87,9 @@ def test_a_call_that_succeeds(gateway: RunningGateway, stream: bool) -> None:
         "cached_input_tokens": 0,
         "reasoning_tokens": 0,
         "verdicts": "[]",
-        "versions": "{}",
+        "versions": 0,
     }
+    assert json.loads(record["versions"]) == {"gateway": VERSION, "model": "fake/slow:1"}
     assert record["key_id"].startswith("key_")
     assert 0 < record["first_event_ms"] < record["total_ms"] < 10_000
     if not stream:

@@ -42,7 +42,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """The resources that can be used, by what they are; and the guardrails that cannot."""
 
     endpoints: Mapping[str, Endpoint]
-    models: Mapping[str, tuple[ModelResource, int]]
+    models: Mapping[str, tuple[ModelResource, ResourceRow]]
     guardrails: Mapping[tuple[str, str], tuple[GuardrailResource, int]]
     settings: Mapping[str, ProjectResource]
     broken: frozenset[tuple[str, str, str]]
@@ -51,7 +51,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 def declared(rows: Sequence[ResourceRow], secrets: Secrets) -> Declared:
     """Decode the rows. A row that does not decode is logged and counts as broken."""
     endpoints: dict[str, Endpoint] = {}
-    models: dict[str, tuple[ModelResource, int]] = {}
+    models: dict[str, tuple[ModelResource, ResourceRow]] = {}
     guardrails: dict[tuple[str, str], tuple[GuardrailResource, int]] = {}
     settings: dict[str, ProjectResource] = {}
     broken: set[tuple[str, str, str]] = set()
@@ -62,7 +62,7 @@ def declared(rows: Sequence[ResourceRow], secrets: Secrets) -> Declared:
                 case ProviderResource():
                     endpoints[row.name] = _with_secrets(resource.spec, secrets)
                 case ModelResource():
-                    models[row.name] = (resource, int(row.updated_at.timestamp()))
+                    models[row.name] = (resource, row)
                 case GuardrailResource():
                     guardrails[row.scope, row.name] = (resource, row.revision)
                 case ProjectResource():
@@ -75,10 +75,10 @@ def declared(rows: Sequence[ResourceRow], secrets: Secrets) -> Declared:
     )
 
 
-def routes(models: Mapping[str, tuple[ModelResource, int]], providers: Mapping[str, Lease]) -> dict[str, Route]:
+def routes(models: Mapping[str, tuple[ModelResource, ResourceRow]], providers: Mapping[str, Lease]) -> dict[str, Route]:
     """The routes of the models whose provider is open."""
     found: dict[str, Route] = {}
-    for name, (resource, created_s) in models.items():
+    for name, (resource, row) in models.items():
         lease = providers.get(resource.spec.provider)
         if lease is None:
             _log.error("model_without_provider", model=name, provider=resource.spec.provider)
@@ -87,7 +87,8 @@ def routes(models: Mapping[str, tuple[ModelResource, int]], providers: Mapping[s
             name=name,
             upstream_model=resource.spec.upstream_model or name,
             profile=resource.spec.profile,
-            created_s=created_s,
+            created_s=int(row.updated_at.timestamp()),
+            revision=row.revision,
             pooled=lease,
         )
     return found

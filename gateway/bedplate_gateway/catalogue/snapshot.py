@@ -21,6 +21,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str
     profile: Profile
     created_s: int
+    revision: int
     pooled: Lease
 
     @property

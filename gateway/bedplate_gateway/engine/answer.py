@@ -19,6 +19,7 @@ from bedplate_gateway.access.principal import Principal
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.record import CallRecord
 from bedplate_gateway.records.recorder import Recorder
+from bedplate_gateway.version import VERSION
 
 _log = structlog.stdlib.get_logger("bedplate.engine")
 
@@ -67,7 +68,7 @@ class Answer:
         self.model = model
         self.provider: str | None = None
         self.upstream_model: str | None = None
-        self.versions: dict[str, str] = {}
+        self.versions: dict[str, str] = {"gateway": VERSION}
         self.usage: Usage | None = None
         self._stream = stream
         self._recorder = recorder
@@ -75,6 +76,7 @@ class Answer:
         self._started_at = datetime.now(UTC)
         self._first_event_s: float | None = None
         self._stop_reason: str | None = None
+        self._replica: Callable[[], str | None] | None = None
         self._verdicts: list[Callable[[], tuple[Verdict, ...]]] = []
         self._held: list[Callable[[], Awaitable[None]]] = []
         self._events: EventStream | None = None
@@ -88,6 +90,10 @@ class Answer:
     def verdicts_from(self, source: Callable[[], tuple[Verdict, ...]]) -> None:
         """Ask `source` for verdicts when the record is written."""
         self._verdicts.append(source)
+
+    def replica_from(self, source: Callable[[], str | None]) -> None:
+        """Ask `source` for the replica when the record is written."""
+        self._replica = source
 
     def first_event(self) -> None:
         """Note that the upstream's first event is there."""
@@ -205,6 +211,7 @@ class Answer:
             model=self.model,
             provider=self.provider,
             upstream_model=self.upstream_model,
+            replica=self._replica() if self._replica is not None else None,
             session_id=self.session_id,
             input_tokens=usage.input_tokens if usage else None,
             output_tokens=usage.output_tokens if usage else None,

@@ -122,6 +122,7 @@ class Engine:
     def _claim(self, answer: Answer, route: Route) -> None:
         answer.provider = route.provider.name
         answer.upstream_model = route.upstream_model
+        answer.versions["model"] = f"{route.name}:{route.revision}"
         answer.hold(route.lease())
 
     async def _check_input(self, answer: Answer, policy: Policy, request: Request) -> tuple[Request, str | None]:
@@ -147,6 +148,7 @@ class Engine:
         )
         upstream = route.provider.generate(_addressed(request, route), dispatch)
         answer.hold(upstream.aclose)
+        answer.replica_from(lambda: upstream.replica)
         committed = await commit(upstream)
         answer.first_event()
         return committed
