@@ -192,7 +192,9 @@ def test_host_and_forwarding_headers_change_no_decision(
     heads += [f"host: x\r\n{line}\r\n" for line in MISLEADING]
     for target in ("/metrics", "http://healthz/metrics", "http://x/healthz/../metrics"):
         for head in heads:
-            answer = raw_exchange(gateway, f"GET {target} HTTP/1.1\r\n{head}{credential}\r\n".encode("latin-1"))
+            answer = raw_exchange(
+                gateway, f"GET {target} HTTP/1.1\r\n{head}{credential}connection: close\r\n\r\n".encode("latin-1")
+            )
             refused_upgrade = (403,) if "upgrade" in head else ()
             permitted = (400, expected, *refused_upgrade) if "/.." not in target else (400, 401, 403, 404)
             assert _status(answer) in permitted, (target, head, answer[:200])
