@@ -92,21 +92,21 @@ def json_schema(client: openai.OpenAI, model: str) -> None:
 
 
 def session(client: openai.OpenAI, model: str) -> None:
+    # Sampled, a small model now and then says nothing at all, and then there is nothing to compare.
+    said = {"model": model, "max_tokens": 16, "temperature": 0, "extra_body": {"min_tokens": 4}}
     first = client.chat.completions.with_raw_response.create(
-        model=model,
+        **said,
         messages=[{"role": "user", "content": "Remember the number four hundred and eleven."}],
-        max_tokens=16,
         extra_headers={SESSION: "auto"},
     )
     session_id = first.headers[SESSION]
     usage = first.parse().usage
     messages = [{"role": "user", "content": "Go on."}]
-    alone = client.chat.completions.create(model=model, messages=messages, max_tokens=16).usage
+    alone = client.chat.completions.create(**said, messages=messages).usage
     text, _, chunks = streamed(
         client,
-        model=model,
+        **said,
         messages=messages,
-        max_tokens=16,
         stream_options={"include_usage": True},
         extra_headers={SESSION: session_id},
     )

@@ -137,6 +137,7 @@ def test_raw_completions_logprobs_and_several_choices(served: RunningGateway, en
         top_logprobs=2,
         temperature=0.8,
         seed=5,
+        extra_body={"ignore_eos": True},
     )
     assert len(answer.choices) == 2
     for choice in answer.choices:
