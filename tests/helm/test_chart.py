@@ -255,8 +255,8 @@ def test_secret_references_resolve_in_the_folder_as_a_kubelet_lays_it_out(tmp_pa
     pod = dict(pods(render(values("engine"))))["Deployment/bedplate"]
     mount = next(each for each in pod["spec"]["containers"][0]["volumeMounts"] if each["name"] == "secrets")
     below = Path(environment(pod)["BEDPLATE_SECRETS_DIR"]).relative_to(mount["mountPath"])
-    folder = kubelet_volume(tmp_path / "secrets", {"chart-engine": "the key\n"})
-    assert Secrets(folder / below).resolve("file:chart-engine") == "the key"
+    folder = kubelet_volume(tmp_path / "secrets", {"chart-engine": "the-key\n"})
+    assert Secrets(folder / below).resolve("file:chart-engine") == "the-key"
 
 
 def test_a_master_key_mounted_for_the_group_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,8 @@ seccompProfile:
 - name: BEDPLATE_LOG_FORMAT
   value: json
 {{- if include "bedplate.hasSecrets" . }}
-# The kubelet keeps the files behind this link; Bedplate follows no link out of the folder it is given.
 - name: BEDPLATE_SECRETS_DIR
-  value: /etc/bedplate/secrets/..data
+  value: /etc/bedplate/secrets
 {{- end }}
 {{- end -}}
 
