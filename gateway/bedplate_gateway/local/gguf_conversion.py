@@ -80,7 +80,7 @@ def tensors(reader: GGUFReader, fields: Fields) -> Iterator[tuple[str, np.ndarra
 
 
 def write_safetensors(path: Path, named: Mapping[str, np.ndarray]) -> None:
-    """Write bfloat16 bits under their names: https://huggingface.co/docs/safetensors/index#format."""
+    """Write bfloat16 bits under their names, in the safetensors format (its documentation, "Format")."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in sorted(named):
