@@ -58,10 +58,8 @@ class Application:
         sessions = Sessions(self._database, self._locks)
         self._engine = Engine(
             catalogue=self._catalogue,
-            sessions=sessions,
             recorder=Recorder(self._writer, metrics),
             keyring=keyring,
-            session_wait_s=settings.session_wait_s,
         )
         self.services = Services(
             settings=settings,

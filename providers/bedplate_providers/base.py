@@ -124,4 +124,16 @@ class Embeds(Protocol):
         ...
 
 
-__all__ = ["Embeds", "Health", "Profile", "Provider", "ProviderStream", "ReplicaHealth", "Timeouts"]
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An upstream that counts a request's tokens without generating."""
+
+    async def count_tokens(self, request: Request, dispatch: Dispatch) -> int:
+        """The input tokens that `request` would have.
+
+        Raises `GatewayError` only; cancellation releases the upstream.
+        """
+        ...
+
+
+__all__ = ["CountsTokens", "Embeds", "Health", "Profile", "Provider", "ProviderStream", "ReplicaHealth", "Timeouts"]

@@ -13,11 +13,11 @@ from openai.types.chat import completion_create_params as chat_create_params
 
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
 from bedplate_core.messages import Part
+from bedplate_gateway.dialects.decoding import FieldRules
 from bedplate_gateway.dialects.openai import ChatExchange, CompletionExchange, EmbeddingsExchange
 from bedplate_gateway.dialects.openai.chat_reply import UNSAID
 from bedplate_gateway.dialects.openai.chat_wire import CHAT_FIELDS, IGNORED_NESTED
 from bedplate_gateway.dialects.openai.completion_wire import COMPLETION_FIELDS
-from bedplate_gateway.dialects.openai.decoding import FieldRules
 from bedplate_gateway.dialects.openai.embeddings import EMBEDDINGS_FIELDS
 
 Body = dict[str, Any]

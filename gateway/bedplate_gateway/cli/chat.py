@@ -15,7 +15,7 @@ from bedplate_core.jsonvalue import JSON
 from bedplate_gateway.cli.environment import stored_key
 from bedplate_gateway.cli.options import home_option, port_option
 from bedplate_gateway.settings import settings_from_environment
-from bedplate_gateway.web.call_response import SESSION_HEADER
+from bedplate_gateway.web.incoming import SESSION_HEADER
 from bedplate_providers.sse import SseParser
 
 _TIMEOUT = httpx.Timeout(10, read=300)

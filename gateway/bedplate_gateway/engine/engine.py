@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -25,9 +26,9 @@ from bedplate_core.events import (
     Stop,
     StopReason,
 )
-from bedplate_core.ids import ProjectId, SessionId, new_response_id
+from bedplate_core.ids import ProjectId, new_response_id
 from bedplate_core.messages import Document, MediaBytes, Reasoning, Text, ToolCall, ToolResult
-from bedplate_core.requests import Dispatch, EmbedRequest, Request
+from bedplate_core.requests import Dispatch, EmbedRequest, RawPrompt, Request
 from bedplate_core.usage import Usage
 from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.catalogue.catalogue import Catalogue
@@ -35,15 +36,35 @@ from bedplate_gateway.catalogue.snapshot import Route
 from bedplate_gateway.engine.answer import Answer, Call
 from bedplate_gateway.engine.capabilities import require_capabilities
 from bedplate_gateway.engine.committed import Committed, commit
+from bedplate_gateway.engine.memory import Memory
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.recorder import Recorder
 from bedplate_guardrails.policy import GuardrailFailed, Policy
-from bedplate_providers.base import Embeds
-from bedplate_sessions.store import Sessions
+from bedplate_providers.base import CountsTokens, Embeds
 
-AUTO_SESSION = "auto"
 _INLINE_CHECK_CHARS = 20_000
 """Input up to this length is checked on the event loop, which takes a few milliseconds at most; more, in a thread."""
+
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+class Use(Generic[P]):
+    """A provider that has the ability asked for, with what a call to it needs."""
+
+    __slots__ = ("_engine", "answer", "dispatch", "provider", "route")
+
+    def __init__(self, provider: P, route: Route, dispatch: Dispatch, answer: Answer, engine: Engine) -> None:
+        self.provider = provider
+        self.route = route
+        self.dispatch = dispatch
+        self.answer = answer
+        self._engine = engine
+
+    async def checked(self, inputs: tuple[RawPrompt, ...]) -> tuple[RawPrompt, ...]:
+        """See `Engine.check_inputs`."""
+        return await self._engine.check_inputs(self.answer, inputs)
 
 
 class Engine:
@@ -53,53 +74,43 @@ class Engine:
         self,
         *,
         catalogue: Catalogue,
-        sessions: Sessions,
         recorder: Recorder,
         keyring: Keyring,
-        session_wait_s: float,
     ) -> None:
         self._catalogue = catalogue
-        self._sessions = sessions
         self._recorder = recorder
         self._keyring = keyring
         self._cache_salts: dict[ProjectId, str] = {}
-        self._session_wait_s = session_wait_s
         self._settlements = Settlements()
 
     async def refuse(self, call: Call, error: BaseException) -> None:
         """Put a call on record that ended with `error` before its request was understood."""
         await Answer(call, False, None, self._recorder, self._settlements).fail(error)
 
-    async def generate(self, call: Call, request: Request, session: str | None) -> Answer:
+    async def generate(self, call: Call, request: Request, memory: Memory | None = None) -> Answer:
         """The answer to `request`, whose upstream has already sent its first event.
 
-        `session` is None, `auto` for a new session, or the id of one. Whoever gets the answer closes it. Raises
-        `GatewayError` when there will be no answer; that, too, is on record by then.
+        `memory` is where the call's earlier messages are and its turn is kept. Whoever gets the answer closes it.
+        Raises `GatewayError` when there will be no answer; that, too, is on record by then.
         """
         self._recorder.admit()
         answer = Answer(call, request.stream, request.model, self._recorder, self._settlements)
         try:
-            await self._prepare(answer, request, session)
+            await self._prepare(answer, request, memory)
         except BaseException as error:
             await answer.fail(error)
             raise
         return answer
 
-    async def _prepare(self, answer: Answer, request: Request, session: str | None) -> None:
+    async def _prepare(self, answer: Answer, request: Request, memory: Memory | None) -> None:
         call = answer.call
         snapshot = self._catalogue.snapshot
         route = snapshot.route(request.model)
         self._claim(answer, route)
         require_capabilities(request, route.profile)
         turn = None
-        if session is not None:
-            turn = await self._sessions.open_turn(
-                project=call.principal.project,
-                session=None if session == AUTO_SESSION else SessionId(session),
-                call=call.id,
-                key=call.principal.key_id,
-                wait_s=self._session_wait_s,
-            )
+        if memory is not None:
+            turn = await memory.open(call)
             answer.hold(turn.aclose)
             answer.session_id = turn.session_id
             request = turn.compose(request)
@@ -146,7 +157,7 @@ class Engine:
             cache_salt=self._cache_salt(call.principal.project),
             affinity=answer.session_id,
         )
-        upstream = route.provider.generate(_addressed(request, route), dispatch)
+        upstream = route.provider.generate(addressed(request, route), dispatch)
         answer.hold(upstream.aclose)
         answer.replica_from(lambda: upstream.replica)
         committed = await commit(upstream)
@@ -160,36 +171,68 @@ class Engine:
             salt = self._cache_salts[project] = self._keyring.cache_salt(project)
         return salt
 
-    async def embed(self, call: Call, request: EmbedRequest) -> tuple[Embeddings, Answer]:
-        """Vectors for `request`; recorded when this returns or raises. Raises `GatewayError`."""
+    async def use(
+        self, call: Call, model: str, ability: type[P], feature: str, work: Callable[[Use[P]], Awaitable[T]]
+    ) -> tuple[T, Answer]:
+        """What `work` makes of the model's provider, for every operation that is not a generation.
+
+        `ability` is the protocol that the provider must have, `feature` its name for the error that says it has
+        not. The call is recorded when this returns or raises. Raises `GatewayError`.
+        """
         self._recorder.admit()
-        answer = Answer(call, False, request.model, self._recorder, self._settlements)
+        answer = Answer(call, False, model, self._recorder, self._settlements)
         try:
-            route = self._catalogue.snapshot.route(request.model)
+            route = self._catalogue.snapshot.route(model)
             self._claim(answer, route)
             provider = route.provider
-            if not route.profile.embeddings or not isinstance(provider, Embeds):
-                raise UnsupportedFeature(f"model {request.model!r} has no embeddings", param="model")
-            policy = self._catalogue.snapshot.policy(call.principal.project)
-            if policy is not None:
-                request = await self._check_embed_input(answer, policy, request)
-            dispatch = Dispatch(call_id=call.id)
-            addressed = msgspec.structs.replace(request, model=route.upstream_model)
-            embeddings = await provider.embed(addressed, dispatch)
-            answer.usage = embeddings.usage
+            if not isinstance(provider, ability):
+                raise UnsupportedFeature(f"model {model!r} does not support {feature}", param="model")
+            dispatch = Dispatch(call_id=call.id, cache_salt=self._cache_salt(call.principal.project))
+            result = await work(Use(provider, route, dispatch, answer, self))
         except BaseException as error:
             await answer.fail(error)
             raise
         await answer.complete()
-        return embeddings, answer
+        return result, answer
 
-    async def _check_embed_input(self, answer: Answer, policy: Policy, request: EmbedRequest) -> EmbedRequest:
-        """The inputs as the policy lets them through; a blocked text has no vector, so it is a refusal."""
-        raw = Request(model=request.model, prompts=request.inputs)
+    async def embed(self, call: Call, request: EmbedRequest) -> tuple[Embeddings, Answer]:
+        """Vectors for `request`; see `use`."""
+
+        async def embed(use: Use[Embeds]) -> Embeddings:
+            if not use.route.profile.embeddings:
+                raise UnsupportedFeature(f"model {request.model!r} does not support embeddings", param="model")
+            inputs = await use.checked(request.inputs)
+            addressed = msgspec.structs.replace(request, model=use.route.upstream_model, inputs=inputs)
+            embeddings = await use.provider.embed(addressed, use.dispatch)
+            use.answer.usage = embeddings.usage
+            return embeddings
+
+        return await self.use(call, request.model, Embeds, "embeddings", embed)
+
+    async def count_tokens(self, call: Call, request: Request) -> tuple[int, Answer]:
+        """How many input tokens `request` would have, as the model's provider counts them; see `use`.
+
+        Nothing is generated and nothing of it reaches the client, so no guardrail reads it.
+        """
+
+        async def count(use: Use[CountsTokens]) -> int:
+            return await use.provider.count_tokens(addressed(request, use.route), use.dispatch)
+
+        return await self.use(call, request.model, CountsTokens, "token counting", count)
+
+    async def check_inputs(self, answer: Answer, inputs: tuple[RawPrompt, ...]) -> tuple[RawPrompt, ...]:
+        """Texts as the project's policy lets them through, for operations that answer with numbers about them.
+
+        A blocked text has no such answer, so it is a refusal: raises `InvalidRequest`.
+        """
+        policy = self._catalogue.snapshot.policy(answer.call.principal.project)
+        if policy is None:
+            return inputs
+        raw = Request(model=answer.model or "", prompts=inputs)
         checked, blocked = await self._check_input(answer, policy, raw)
         if blocked is not None:
             raise InvalidRequest(f"the input was blocked by the guardrail: {blocked}", param="input")
-        return msgspec.structs.replace(request, inputs=checked.prompts)
+        return checked.prompts
 
     async def aclose(self, timeout_s: float) -> None:
         """Wait until every call that has ended is on record, for at most `timeout_s`."""
@@ -215,7 +258,7 @@ def _text_chars(request: Request) -> int:
     return said + sum(len(prompt) for prompt in request.prompts if isinstance(prompt, str))
 
 
-def _addressed(request: Request, route: Route) -> Request:
+def addressed(request: Request, route: Route) -> Request:
     """The request under the upstream's own name for the model."""
     if request.model == route.upstream_model:
         return request
@@ -233,4 +276,4 @@ async def _blocked(model: str, message: str, choices: int) -> AsyncGenerator[Bat
     yield [Finish(stops=stops, usage=Usage())]
 
 
-__all__ = ["AUTO_SESSION", "Engine"]
+__all__ = ["Engine", "Use", "addressed"]

@@ -21,19 +21,19 @@ from bedplate_core.response import collect
 from bedplate_gateway.dialects.base import ErrorRenderer, Exchange, StreamEncoder, WireReply
 from bedplate_gateway.engine.answer import Answer, Call
 from bedplate_gateway.web.edge import call_id_of, principal_of, send_reply, started_s_of
+from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.request_body import ClientLeft, read_body
 from bedplate_gateway.web.services import Services
 
 _log = structlog.stdlib.get_logger("bedplate.web")
 
-SESSION_HEADER = "x-bedplate-session"
 _TOO_LONG = "the answer took longer than this gateway allows"
 
 
 class Serve(Protocol):
-    """Decodes a body and runs the call: returns a whole reply, or an answer to be streamed."""
+    """Decodes a request and runs the call: returns a whole reply, or an answer to be streamed."""
 
-    async def __call__(self, call: Call, body: bytes, /) -> WireReply | Streamed: ...
+    async def __call__(self, call: Call, incoming: Incoming, /) -> WireReply | Streamed: ...
 
 
 class Streamed:
@@ -80,7 +80,7 @@ class CallResponse:
             body = await self._body(scope, receive, send)
             if body is not None:
                 presence = Presence(receive, self._call.left_s)
-                await presence.during(self._respond(body, send, presence))
+                await presence.during(self._respond(Incoming(scope, body), send, presence))
         finally:
             metrics.in_flight.dec()
 
@@ -96,9 +96,9 @@ class CallResponse:
             await self._services.engine.refuse(self._call, asyncio.CancelledError())
         return None
 
-    async def _respond(self, body: bytes, send: Send, presence: Presence) -> None:
+    async def _respond(self, incoming: Incoming, send: Send, presence: Presence) -> None:
         try:
-            outcome = await self._serve(self._call, body)
+            outcome = await self._serve(self._call, incoming)
         except asyncio.CancelledError:
             if not presence.excuse_timeout():
                 raise
@@ -273,4 +273,4 @@ def with_headers(reply: WireReply, headers: Mapping[str, str]) -> WireReply:
     return WireReply(status=reply.status, body=reply.body, headers={**reply.headers, **extra})
 
 
-__all__ = ["SESSION_HEADER", "CallResponse", "Serve", "Streamed", "whole_or_streamed", "with_headers"]
+__all__ = ["CallResponse", "Serve", "Streamed", "whole_or_streamed", "with_headers"]

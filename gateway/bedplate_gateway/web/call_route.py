@@ -9,17 +9,15 @@ from litestar.types import Receive, Scope, Send
 
 from bedplate_gateway.dialects.base import ErrorRenderer, WireReply
 from bedplate_gateway.engine.answer import Call
-from bedplate_gateway.web.call_response import SESSION_HEADER, CallResponse, Streamed
-from bedplate_gateway.web.edge import header_of
+from bedplate_gateway.web.call_response import CallResponse, Streamed
+from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.services import Services, services_in
 
 
 class ServeCall(Protocol):
-    """Decodes a body and runs the call; `session` is the value of the session header, None without one."""
+    """Decodes a request and runs the call."""
 
-    async def __call__(
-        self, services: Services, session: str | None, call: Call, body: bytes, /
-    ) -> WireReply | Streamed: ...
+    async def __call__(self, services: Services, call: Call, incoming: Incoming, /) -> WireReply | Streamed: ...
 
 
 class CallRoute:
@@ -43,7 +41,7 @@ class CallRoute:
             services,
             dialect=self._dialect,
             operation=self._operation,
-            serve=partial(self._serve, services, header_of(scope, SESSION_HEADER)),
+            serve=partial(self._serve, services),
             error_reply=self._error_reply,
         )
         await response(scope, receive, send)

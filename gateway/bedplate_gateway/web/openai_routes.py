@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from litestar import get, post
 from litestar.connection import Request
@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from bedplate_core.errors import ModelNotFound
 from bedplate_gateway.access.principal import Action
 from bedplate_gateway.catalogue.snapshot import Route
-from bedplate_gateway.dialects.base import Exchange, WireReply
+from bedplate_gateway.dialects.base import WireReply
 from bedplate_gateway.dialects.openai.chat import ChatExchange
 from bedplate_gateway.dialects.openai.completion import CompletionExchange
 from bedplate_gateway.dialects.openai.embeddings import EmbeddingsExchange
@@ -22,21 +22,14 @@ from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.dialects.openai.models import ModelEntry, model_body, model_list
 from bedplate_gateway.engine.answer import Call
 from bedplate_gateway.web.authorization import ACTION
-from bedplate_gateway.web.call_response import Streamed, whole_or_streamed, with_headers
+from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute
+from bedplate_gateway.web.calls import decoded, generated, session_memory
 from bedplate_gateway.web.documentation import BODY, Body
+from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.services import Services, services_of
 
 DIALECT = "openai"
-
-E = TypeVar("E", covariant=True)
-
-
-class Decode(Protocol[E]):
-    """Turns a body into an exchange; raises `GatewayError`."""
-
-    def __call__(self, body: bytes, /) -> E: ...
-
 
 _SESSION_DOC = (
     "Send the header `x-bedplate-session: auto` to begin a durable conversation; the answer's header of the same name "
@@ -141,33 +134,21 @@ def _entry(route: Route) -> ModelEntry:
     return ModelEntry(id=route.name, created_s=route.created_s, context_tokens=route.profile.context_tokens)
 
 
-async def _chat(services: Services, session: str | None, call: Call, body: bytes) -> WireReply | Streamed:
-    decode = partial(ChatExchange.decode, continues=session is not None)
-    return await _generated(services, session, call, await _decoded(services, call, decode, body))
+async def _chat(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
+    decode = partial(ChatExchange.decode, continues=incoming.session is not None)
+    exchange = await decoded(services, call, decode, incoming.body)
+    return await generated(services, call, exchange, session_memory(services, incoming))
 
 
-async def _completion(services: Services, session: str | None, call: Call, body: bytes) -> WireReply | Streamed:
-    exchange = await _decoded(services, call, CompletionExchange.decode, body)
-    return await _generated(services, session, call, exchange)
+async def _completion(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
+    exchange = await decoded(services, call, CompletionExchange.decode, incoming.body)
+    return await generated(services, call, exchange, session_memory(services, incoming))
 
 
-async def _embeddings(services: Services, _: str | None, call: Call, body: bytes) -> WireReply | Streamed:
-    exchange = await _decoded(services, call, EmbeddingsExchange.decode, body)
+async def _embeddings(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
+    exchange = await decoded(services, call, EmbeddingsExchange.decode, incoming.body)
     embeddings, answer = await services.engine.embed(call, exchange.request)
     return with_headers(exchange.reply(embeddings), answer.headers)
-
-
-async def _generated(services: Services, session: str | None, call: Call, exchange: Exchange) -> WireReply | Streamed:
-    return await whole_or_streamed(await services.engine.generate(call, exchange.request, session), exchange)
-
-
-async def _decoded(services: Services, call: Call, decode: Decode[E], body: bytes) -> E:
-    """The decoded body. One that cannot be decoded is on record when this raises."""
-    try:
-        return decode(body)
-    except BaseException as error:
-        await services.engine.refuse(call, error)
-        raise
 
 
 _CHAT = CallRoute(dialect=DIALECT, operation="chat", serve=_chat, error_reply=error_reply)

@@ -26,9 +26,9 @@ from bedplate_core.messages import (
     ToolResultPart,
     Video,
 )
+from bedplate_gateway.dialects.decoding import clip
+from bedplate_gateway.dialects.media import AUDIO_TYPES, media_from_base64, media_from_url
 from bedplate_gateway.dialects.openai import chat_wire as wire
-from bedplate_gateway.dialects.openai.decoding import clip
-from bedplate_gateway.dialects.openai.media import AUDIO_TYPES, media_from_base64, media_from_url
 
 
 def canonical_messages(sent: Sequence[wire.ChatMessage], *, continues: bool) -> tuple[Message, ...]:

@@ -10,9 +10,9 @@ import msgspec
 from bedplate_core import requests as canonical
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
 from bedplate_core.requests import NamedTool, ReasoningControl, Request, Sampling, Tool, ToolMode
+from bedplate_gateway.dialects.decoding import bounded_schema, clip, decode_body
 from bedplate_gateway.dialects.openai import chat_wire as wire
 from bedplate_gateway.dialects.openai.chat_messages import canonical_messages
-from bedplate_gateway.dialects.openai.decoding import bounded_schema, clip, decode_body
 from bedplate_gateway.dialects.openai.sampling import include_usage, stop_texts
 
 _DECODER: Final = msgspec.json.Decoder(wire.ChatCompletionRequest)

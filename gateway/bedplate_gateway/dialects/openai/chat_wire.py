@@ -11,6 +11,7 @@ is accepted, so a misspelt field is an error and not silence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -18,8 +19,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from bedplate_gateway.dialects.openai.decoding import FieldRules, Refused
-from bedplate_gateway.dialects.openai.limits import (
+from bedplate_gateway.dialects.decoding import FieldRules, Refused, Tags
+from bedplate_gateway.dialects.limits import (
     MAX_CHOICES,
     MAX_LOGIT_BIASES,
     MAX_SEED,
@@ -363,7 +364,17 @@ REFUSED: Final[Mapping[str, Refused]] = MappingProxyType(
 )
 """Top-level fields that ask for what is not served, with the values that ask for nothing."""
 
+_TAGS: Final[Tags] = (
+    (re.compile(r"^messages\[\d+\]\.role$"), "system, developer, user, assistant, tool"),
+    (re.compile(r"^messages\[\d+\]\.content\[\d+\]\.type$"), "text, image_url, input_audio, file"),
+    (re.compile(r"^messages\[\d+\]\.tool_calls\[\d+\]\.type$"), "function"),
+    (re.compile(r"^tools\[\d+\]\.type$"), "function"),
+    (re.compile(r"^tool_choice$"), "none, auto, required or a named function"),
+    (re.compile(r"^tool_choice\.type$"), "function, allowed_tools"),
+    (re.compile(r"^response_format\.type$"), "text, json_object, json_schema"),
+)
+
 CHAT_FIELDS: Final = FieldRules(
-    mapped=frozenset(ChatCompletionRequest.__struct_fields__), ignored=IGNORED, refused=REFUSED
+    mapped=frozenset(ChatCompletionRequest.__struct_fields__), ignored=IGNORED, refused=REFUSED, tags=_TAGS
 )
 """`verbosity`, and whatever else is not named here, becomes an extension."""

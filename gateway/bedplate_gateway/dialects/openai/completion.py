@@ -10,6 +10,8 @@ from bedplate_core.errors import InvalidRequest, UnsupportedFeature
 from bedplate_core.requests import Request, Sampling
 from bedplate_core.response import Response
 from bedplate_gateway.dialects.base import StreamEncoder, WireReply
+from bedplate_gateway.dialects.decoding import decode_body
+from bedplate_gateway.dialects.limits import MAX_COMPLETION_CHOICES, MAX_PROMPTS
 from bedplate_gateway.dialects.openai.answer_wire import JSON_HEADERS, STREAM_MEDIA_TYPE
 from bedplate_gateway.dialects.openai.completion_answer import CompletionStream, completion
 from bedplate_gateway.dialects.openai.completion_wire import (
@@ -17,8 +19,6 @@ from bedplate_gateway.dialects.openai.completion_wire import (
     DEFAULT_MAX_TOKENS,
     CompletionRequest,
 )
-from bedplate_gateway.dialects.openai.decoding import decode_body
-from bedplate_gateway.dialects.openai.limits import MAX_COMPLETION_CHOICES, MAX_PROMPTS
 from bedplate_gateway.dialects.openai.prompts import raw_prompts
 from bedplate_gateway.dialects.openai.sampling import include_usage, stop_texts
 

@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from bedplate_gateway.dialects.decoding import FieldRules
+from bedplate_gateway.dialects.limits import MAX_TOKENS, MAX_TOP_LOGPROBS
 from bedplate_gateway.dialects.openai.answer_wire import CompletionUsage
 from bedplate_gateway.dialects.openai.chat_wire import (
     ChoiceCount,
@@ -26,8 +28,6 @@ from bedplate_gateway.dialects.openai.chat_wire import (
     TopK,
     TopP,
 )
-from bedplate_gateway.dialects.openai.decoding import FieldRules
-from bedplate_gateway.dialects.openai.limits import MAX_TOKENS, MAX_TOP_LOGPROBS
 from bedplate_gateway.dialects.openai.prompts import WirePrompt
 
 DEFAULT_MAX_TOKENS: Final = 16

@@ -19,10 +19,10 @@ from bedplate_core.embeddings import Embeddings
 from bedplate_core.errors import InvalidRequest, UpstreamProtocolError
 from bedplate_core.requests import EmbedRequest
 from bedplate_gateway.dialects.base import WireReply
+from bedplate_gateway.dialects.decoding import FieldRules, decode_body
+from bedplate_gateway.dialects.limits import MAX_INPUTS
 from bedplate_gateway.dialects.openai.answer_wire import JSON_HEADERS
 from bedplate_gateway.dialects.openai.chat_wire import ModelName
-from bedplate_gateway.dialects.openai.decoding import FieldRules, decode_body
-from bedplate_gateway.dialects.openai.limits import MAX_INPUTS
 from bedplate_gateway.dialects.openai.prompts import WirePrompt, raw_prompts
 
 EncodingFormat = Literal["float", "base64"]

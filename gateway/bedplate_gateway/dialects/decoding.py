@@ -1,6 +1,6 @@
 """From the bytes of a body to a checked wire struct, with errors that say where.
 
-msgspec checks types, names and ranges while it decodes. What it says is turned into OpenAI's manner: the path
+msgspec checks types, names and ranges while it decodes. What it says is turned into an error that names the path
 as the client would write it (`messages[2].content[0].type`), JSON's names for types, and the same path in
 `param`. Every way in which decoding can fail ends in `InvalidRequest`.
 
@@ -13,15 +13,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
 from bedplate_core.jsonvalue import JSON, JSONObject
-from bedplate_gateway.dialects.openai.limits import MAX_JSON_DEPTH, MAX_MESSAGE_CHARS, MAX_SCHEMA_BYTES
+from bedplate_gateway.dialects.limits import MAX_JSON_DEPTH, MAX_MESSAGE_CHARS, MAX_SCHEMA_BYTES
 
 T = TypeVar("T")
+
+
+Tags: TypeAlias = tuple[tuple[re.Pattern[str], str], ...]
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -35,12 +38,14 @@ class FieldRules(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of each top-level field of one operation.
 
     `mapped` are decoded into the canonical request, `ignored` change nothing (with the reason), `refused`
-    raise `UnsupportedFeature`. Any other field is an extension, unless only the gateway sets it.
+    raise `UnsupportedFeature`. Any other field is an extension, unless only the gateway sets it. `tags` are the
+    values that a tagged union takes at a path, for the message about one that it does not take.
     """
 
     mapped: frozenset[str]
     ignored: Mapping[str, str]
     refused: Mapping[str, Refused]
+    tags: Tags = ()
 
 
 GATEWAY_ONLY: Final = frozenset(
@@ -93,15 +98,6 @@ _ANYTHING: Final = msgspec.json.Decoder(Any)
 
 _TYPE_NAMES: Final = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _QUOTED: Final = re.compile(r"`([^`]*)`")
-_TAGS: Final = (
-    (re.compile(r"^messages\[\d+\]\.role$"), "system, developer, user, assistant, tool"),
-    (re.compile(r"^messages\[\d+\]\.content\[\d+\]\.type$"), "text, image_url, input_audio, file"),
-    (re.compile(r"^messages\[\d+\]\.tool_calls\[\d+\]\.type$"), "function"),
-    (re.compile(r"^tools\[\d+\]\.type$"), "function"),
-    (re.compile(r"^tool_choice$"), "none, auto, required or a named function"),
-    (re.compile(r"^tool_choice\.type$"), "function, allowed_tools"),
-    (re.compile(r"^response_format\.type$"), "text, json_object, json_schema"),
-)
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, rules: FieldRules) -> tuple[T, dict[str, JSON]]:
@@ -110,7 +106,7 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, rules: FieldRules
     Raises `InvalidRequest` for what is no JSON or does not have the struct's shape and for fields that only
     the gateway sets; `UnsupportedFeature` for refused fields. Extensions that are null are left out.
     """
-    wire = _decode(decoder, body)
+    wire = _decode(decoder, body, rules.tags)
     raw = _decode(_RAW_FIELDS, body)
     extensions: dict[str, JSON] = {}
     for name in raw:
@@ -178,11 +174,11 @@ def _bounded_depth(value: JSON, param: str) -> None:
     raise InvalidRequest(f"{param}: is nested deeper than {MAX_JSON_DEPTH} levels", param=param)
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes, tags: Tags = ()) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid(str(error)) from None
+        raise invalid(str(error), tags) from None
     except msgspec.DecodeError as error:
         reason = str(error).removeprefix("JSON is malformed: ")
         raise InvalidRequest(f"The body is not valid JSON: {reason}") from None
@@ -194,7 +190,7 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise InvalidRequest("The body holds a number that is out of range") from None
 
 
-def invalid(reason: str) -> InvalidRequest:
+def invalid(reason: str, tags: Tags = ()) -> InvalidRequest:
     """The error for what msgspec says of a value, such as ``Expected `str`, got `int` - at `$.model` ``."""
     what, _, where = reason.rpartition(" - at ")
     if not what:
@@ -206,7 +202,7 @@ def invalid(reason: str) -> InvalidRequest:
         what = "unknown field" if "unknown" in what else "required, but missing"
     elif what.startswith(("Invalid value ", "Invalid enum value ")):
         got = what.partition("value ")[2]
-        allowed = next((names for pattern, names in _TAGS if pattern.match(path)), None)
+        allowed = next((names for pattern, names in tags if pattern.match(path)), None)
         what = f"{got} is not supported" if allowed is None else f"expected one of {allowed}, got {got}"
     else:
         what = _QUOTED.sub(lambda match: _type_names(match.group(1)), what[:1].lower() + what[1:])
@@ -222,6 +218,7 @@ __all__ = [
     "GATEWAY_ONLY",
     "FieldRules",
     "Refused",
+    "Tags",
     "bounded_schema",
     "clip",
     "decode_body",

@@ -8,7 +8,7 @@ from typing import Final
 
 from bedplate_core.errors import InvalidRequest
 from bedplate_core.messages import Media, MediaBytes, MediaUrl
-from bedplate_gateway.dialects.openai.limits import MAX_URL_CHARS
+from bedplate_gateway.dialects.limits import MAX_URL_CHARS
 
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
