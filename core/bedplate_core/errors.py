@@ -5,6 +5,10 @@
     |  |- UnsupportedFeature                400 unsupported_feature
     |  \\- ContextLengthExceeded             400 context_length_exceeded
     |- Unauthenticated                      401 unauthenticated
+    |  |- CredentialMissing                 401 credential_missing
+    |  |- CredentialExpired                 401 credential_expired
+    |  |- SignatureMismatch                 401 signature_mismatch
+    |  \\- IncompleteSignature               400 incomplete_signature
     |- PermissionDenied                     403 permission_denied
     |- NotFound                             404 not_found
     |  \\- ModelNotFound                     404 model_not_found
@@ -15,6 +19,7 @@
     |- UpstreamRejected                     502 upstream_rejected
     |- UpstreamProtocolError                502 upstream_protocol
     |- UpstreamUnavailable                  503 upstream_unavailable   retryable
+    |  \\- UpstreamLost                      503 upstream_unavailable   retryable, elsewhere
     |- UpstreamTimeout                      504 upstream_timeout       retryable
     |- GuardrailUnavailable                 503 guardrail_unavailable  (a policy fails closed)
     \\- StoreUnavailable                     503 store_unavailable
@@ -73,6 +78,31 @@ class Unauthenticated(GatewayError):
 
     status = 401
     code = "unauthenticated"
+
+
+class CredentialMissing(Unauthenticated):
+    """The request carries no credential at all."""
+
+    code = "credential_missing"
+
+
+class CredentialExpired(Unauthenticated):
+    """The credential was valid once; a newer one is needed."""
+
+    code = "credential_expired"
+
+
+class SignatureMismatch(Unauthenticated):
+    """A request's signature is not the one that its content, its time and the caller's secret give."""
+
+    code = "signature_mismatch"
+
+
+class IncompleteSignature(Unauthenticated):
+    """A signed request lacks what a signature needs, or has it in a form that cannot be read."""
+
+    status = 400
+    code = "incomplete_signature"
 
 
 class PermissionDenied(GatewayError):
@@ -146,6 +176,13 @@ class UpstreamUnavailable(GatewayError):
     retryable = True
 
 
+class UpstreamLost(UpstreamUnavailable):
+    """The connection broke after the request was sent and before an answer began.
+
+    The request itself may be the reason, so whoever retries it looks for another upstream first.
+    """
+
+
 class UpstreamTimeout(GatewayError):
     """The upstream did not answer, or went silent, for longer than its phase allows."""
 
@@ -171,8 +208,11 @@ class StoreUnavailable(GatewayError):
 __all__ = [
     "Conflict",
     "ContextLengthExceeded",
+    "CredentialExpired",
+    "CredentialMissing",
     "GatewayError",
     "GuardrailUnavailable",
+    "IncompleteSignature",
     "InvalidRequest",
     "ModelNotFound",
     "NotFound",
@@ -180,9 +220,11 @@ __all__ = [
     "PermissionDenied",
     "QuotaExceeded",
     "RateLimited",
+    "SignatureMismatch",
     "StoreUnavailable",
     "Unauthenticated",
     "UnsupportedFeature",
+    "UpstreamLost",
     "UpstreamProtocolError",
     "UpstreamRejected",
     "UpstreamTimeout",

@@ -7,6 +7,7 @@ from typing import assert_never
 import msgspec
 
 from bedplate_core.events import (
+    Batch,
     Delta,
     Event,
     EventStream,
@@ -24,11 +25,15 @@ from bedplate_core.usage import Usage
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer. `logprobs` and `token_ids` run over all its parts, in order."""
+    """One answer. `logprobs` and `token_ids` run over all its parts, in order.
+
+    `logprob_parts` holds, for each of `logprobs`, the index of the part that the token belongs to.
+    """
 
     parts: tuple[Part, ...]
     stop: Stop
     logprobs: tuple[TokenLogprob, ...] = ()
+    logprob_parts: tuple[int, ...] = ()
     token_ids: tuple[int, ...] = ()
 
     @property
@@ -56,19 +61,20 @@ class _OpenPart:
 
 
 class _OpenChoice:
-    __slots__ = ("logprobs", "parts", "token_ids")
+    __slots__ = ("logprob_parts", "logprobs", "parts", "token_ids")
 
     def __init__(self) -> None:
         self.parts: list[_OpenPart] = []
         self.logprobs: list[TokenLogprob] = []
+        self.logprob_parts: list[int] = []
         self.token_ids: list[int] = []
 
 
 class Fold:
     """Accumulates the events of one answer.
 
-    `add` takes them in order. `response` is the whole answer once `Finish` was added; `parts(choice)` is what
-    there is so far, for whoever must keep an answer that broke off. Events that violate the order are a
+    `extend` and `add` take them in order. `response` is the whole answer once `Finish` was added; `parts(choice)` is
+    what there is so far, for whoever must keep an answer that broke off. Events that violate the order are a
     programming error and raise `ValueError`.
     """
 
@@ -81,32 +87,38 @@ class Fold:
 
     def add(self, event: Event) -> None:
         """Take the next event."""
-        match event:
-            case Delta():
-                choice = self._choices[event.choice]
-                if event.text:
-                    choice.parts[event.index].texts.append(event.text)
-                if event.logprobs:
-                    choice.logprobs.extend(event.logprobs)
-                if event.token_ids:
-                    choice.token_ids.extend(event.token_ids)
-            case PartStart():
-                parts = self._choices.setdefault(event.choice, _OpenChoice()).parts
-                if event.index != len(parts):
-                    raise ValueError(f"part {event.index} of choice {event.choice} opens after {len(parts)} parts")
-                parts.append(_OpenPart(event.part))
-            case PartEnd():
-                opened = self._choices[event.choice].parts[event.index]
-                if event.signature is not None and isinstance(opened.part, Reasoning):
-                    opened.part = msgspec.structs.replace(opened.part, signature=event.signature)
-            case Progress():
-                pass
-            case Start():
-                self._start = event
-            case Finish():
-                self._finish = event
-            case _:
-                assert_never(event)
+        self.extend((event,))
+
+    def extend(self, batch: Batch) -> None:
+        """Take the next events."""
+        for event in batch:
+            match event:
+                case Delta():
+                    choice = self._choices[event.choice]
+                    if event.text:
+                        choice.parts[event.index].texts.append(event.text)
+                    if event.logprobs:
+                        choice.logprobs.extend(event.logprobs)
+                        choice.logprob_parts.extend([event.index] * len(event.logprobs))
+                    if event.token_ids:
+                        choice.token_ids.extend(event.token_ids)
+                case PartStart():
+                    parts = self._choices.setdefault(event.choice, _OpenChoice()).parts
+                    if event.index != len(parts):
+                        raise ValueError(f"part {event.index} of choice {event.choice} opens after {len(parts)} parts")
+                    parts.append(_OpenPart(event.part))
+                case PartEnd():
+                    opened = self._choices[event.choice].parts[event.index]
+                    if event.signature is not None and isinstance(opened.part, Reasoning):
+                        opened.part = msgspec.structs.replace(opened.part, signature=event.signature)
+                case Progress():
+                    pass
+                case Start():
+                    self._start = event
+                case Finish():
+                    self._finish = event
+                case _:
+                    assert_never(event)
 
     @property
     def finished(self) -> bool:
@@ -124,21 +136,23 @@ class Fold:
         if self._start is None or self._finish is None:
             raise ValueError("an answer is whole only after its Start and Finish")
         stops = {stop.choice: stop for stop in self._finish.stops}
-        numbers = range(max(self._start.choices, len(stops), len(self._choices)))
-        empty = _OpenChoice()
+        choices: list[Choice] = []
+        for number in range(max(self._start.choices, len(stops), len(self._choices))):
+            opened = self._choices.get(number) or _OpenChoice()
+            choices.append(
+                Choice(
+                    parts=tuple([_whole(part) for part in opened.parts]),
+                    stop=stops.get(number) or Stop(choice=number, reason=StopReason.END),
+                    logprobs=tuple(opened.logprobs),
+                    logprob_parts=tuple(opened.logprob_parts),
+                    token_ids=tuple(opened.token_ids),
+                )
+            )
         return Response(
             id=self._start.id,
             model=self._start.model,
             created_s=self._start.created_s,
-            choices=tuple(
-                Choice(
-                    parts=self.parts(number),
-                    stop=stops.get(number, Stop(choice=number, reason=StopReason.END)),
-                    logprobs=tuple(self._choices.get(number, empty).logprobs),
-                    token_ids=tuple(self._choices.get(number, empty).token_ids),
-                )
-                for number in numbers
-            ),
+            choices=tuple(choices),
             usage=self._finish.usage,
         )
 
@@ -150,7 +164,9 @@ def _whole(opened: _OpenPart) -> Part:
         return part
     added = "".join(opened.texts)
     match part:
-        case Text() | Reasoning() | Refusal():
+        case Text():
+            return Text(text=part.text + added)
+        case Reasoning() | Refusal():
             return msgspec.structs.replace(part, text=part.text + added)
         case ToolCall():
             return msgspec.structs.replace(part, arguments=part.arguments + added)
@@ -166,8 +182,7 @@ async def collect(events: EventStream) -> Response:
     fold = Fold()
     try:
         async for batch in events:
-            for event in batch:
-                fold.add(event)
+            fold.extend(batch)
     finally:
         await events.aclose()
     return fold.response()
