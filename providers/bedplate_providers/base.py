@@ -14,6 +14,10 @@ import msgspec
 from bedplate_core.embeddings import Embeddings
 from bedplate_core.events import EventStream
 from bedplate_core.requests import Dispatch, EmbedRequest, Request
+from bedplate_core.rerank import Ranking, RerankRequest
+from bedplate_core.score import ScoreRequest, Scores
+from bedplate_core.tokens import DetokenizeRequest, TokenizeRequest, Tokens
+from bedplate_core.transcription import Transcript, TranscriptionRequest
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +61,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Facts about a model behind an endpoint, as its catalogue entry states them.
 
-    `context_tokens` is the length of input and output together, `None` where unknown.
+    `context_tokens` is the length of input and output together, `None` where unknown. `ranking` is reranking and
+    scoring.
     """
 
     context_tokens: int | None = None
@@ -70,6 +75,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reasoning: bool = False
     vision: bool = False
     embeddings: bool = False
+    ranking: bool = False
+    transcription: bool = False
 
 
 class ProviderStream(EventStream, Protocol):
@@ -136,4 +143,57 @@ class CountsTokens(Protocol):
         ...
 
 
-__all__ = ["CountsTokens", "Embeds", "Health", "Profile", "Provider", "ProviderStream", "ReplicaHealth", "Timeouts"]
+@runtime_checkable
+class Tokenizes(Protocol):
+    """An upstream that says which tokens a text is made of, and which text tokens make."""
+
+    async def tokenize(self, request: TokenizeRequest, dispatch: Dispatch) -> Tokens:
+        """The tokens, in order. Raises `GatewayError` only; cancellation releases the upstream."""
+        ...
+
+    async def detokenize(self, request: DetokenizeRequest, dispatch: Dispatch) -> str:
+        """The text. Raises `GatewayError` only; cancellation releases the upstream."""
+        ...
+
+
+@runtime_checkable
+class Reranks(Protocol):
+    """An upstream that orders documents by their relevance to a query."""
+
+    async def rerank(self, request: RerankRequest, dispatch: Dispatch) -> Ranking:
+        """The best documents first. Raises `GatewayError` only; cancellation releases the upstream."""
+        ...
+
+
+@runtime_checkable
+class ScoresPairs(Protocol):
+    """An upstream that scores pairs of texts."""
+
+    async def score(self, request: ScoreRequest, dispatch: Dispatch) -> Scores:
+        """One score per pair, in order. Raises `GatewayError` only; cancellation releases the upstream."""
+        ...
+
+
+@runtime_checkable
+class Transcribes(Protocol):
+    """An upstream that writes down speech, in its own language or in English."""
+
+    async def transcribe(self, request: TranscriptionRequest, dispatch: Dispatch) -> Transcript:
+        """What was said. Raises `GatewayError` only; cancellation releases the upstream."""
+        ...
+
+
+__all__ = [
+    "CountsTokens",
+    "Embeds",
+    "Health",
+    "Profile",
+    "Provider",
+    "ProviderStream",
+    "ReplicaHealth",
+    "Reranks",
+    "ScoresPairs",
+    "Timeouts",
+    "Tokenizes",
+    "Transcribes",
+]

@@ -10,6 +10,7 @@ loaders), `use_beam_search` (does not stream) and `prompt_logprobs` (nowhere to 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
@@ -57,6 +58,11 @@ FORWARDED_CHAT: MappingProxyType[str, tuple[type, ...]] = MappingProxyType(
 )
 """Fields that only the chat route has."""
 
+MAX_ITEMS: MappingProxyType[str, int] = MappingProxyType({"bad_words": 256, "documents": 256, "stop_token_ids": 256})
+"""Of the lists that vLLM goes through for every token, or puts into the prompt."""
+MAX_INTEGER = 2**31 - 1
+"""Either side of zero: vLLM keeps these in 32 bits, and what does not fit may end its engine."""
+
 TEMPLATE_RESERVED = frozenset(
     {"add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents",
     "messages",
@@ -73,11 +79,20 @@ def forwarded_extensions(request: Request) -> JSONObject:
     Raises `UnsupportedFeature` naming the first field that is not forwarded on the route that `request`
     takes, and `InvalidRequest` for a value of the wrong JSON type.
     """
+    body = allowed_extensions(request, FORWARDED, FORWARDED_CHAT if request.messages else None)
+    _check_template_kwargs(body.get("chat_template_kwargs"))
+    return body
+
+
+def allowed_extensions(request: Request, *tables: Mapping[str, tuple[type, ...]] | None) -> JSONObject:
+    """The extensions that one of `tables` has, with a value that is not `null`.
+
+    Raises `UnsupportedFeature` naming the first that none has, and `InvalidRequest` for a value of the wrong JSON
+    type or out of bounds.
+    """
     body: JSONObject = {}
     for name, value in request.extensions.items():
-        kinds = FORWARDED.get(name)
-        if kinds is None and request.messages:
-            kinds = FORWARDED_CHAT.get(name)
+        kinds = next((table[name] for table in tables if table is not None and name in table), None)
         if kinds is None:
             raise UnsupportedFeature(f"{name} is not supported by this model's upstream", param=name)
         if value is None:
@@ -85,8 +100,8 @@ def forwarded_extensions(request: Request) -> JSONObject:
         if not _is_of(value, kinds):
             wanted = " or ".join(_JSON_NAMES[kind] for kind in kinds)
             raise InvalidRequest(f"{name} must be of type {wanted}", param=name)
+        _check_bounds(name, value)
         body[name] = value
-    _check_template_kwargs(body.get("chat_template_kwargs"))
     return body
 
 
@@ -101,6 +116,14 @@ def _is_of(value: JSON, kinds: tuple[type, ...]) -> bool:
     return isinstance(value, kinds)
 
 
+def _check_bounds(name: str, value: JSON) -> None:
+    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise InvalidRequest(f"{name} must be between {-MAX_INTEGER} and {MAX_INTEGER}", param=name)
+    most = MAX_ITEMS.get(name)
+    if most is not None and isinstance(value, list) and len(value) > most:
+        raise InvalidRequest(f"{name} must have at most {most} items", param=name)
+
+
 def _check_template_kwargs(value: JSON) -> None:
     if not isinstance(value, dict):
         return
@@ -109,4 +132,12 @@ def _check_template_kwargs(value: JSON) -> None:
             raise UnsupportedFeature(f"chat_template_kwargs.{name} cannot be set", param=f"chat_template_kwargs.{name}")
 
 
-__all__ = ["FORWARDED", "FORWARDED_CHAT", "TEMPLATE_RESERVED", "forwarded_extensions"]
+__all__ = [
+    "FORWARDED",
+    "FORWARDED_CHAT",
+    "MAX_INTEGER",
+    "MAX_ITEMS",
+    "TEMPLATE_RESERVED",
+    "allowed_extensions",
+    "forwarded_extensions",
+]

@@ -33,7 +33,12 @@ from bedplate_core.events import (
 from bedplate_core.ids import new_response_id
 from bedplate_core.messages import Reasoning
 from bedplate_core.requests import Dispatch, EmbedRequest, Request
+from bedplate_core.rerank import Ranking, RerankRequest
+from bedplate_core.score import ScoreRequest, Scores
+from bedplate_core.tokens import DetokenizeRequest, TokenizeRequest, Tokens
+from bedplate_core.transcription import Transcript, TranscriptionRequest
 from bedplate_core.usage import Usage
+from bedplate_providers import fake_abilities
 from bedplate_providers.base import Health
 from bedplate_providers.extensions import forwarded_extensions
 from bedplate_providers.fake_script import BEHAVIOURS, Answer, Pace, Script, input_tokens
@@ -97,6 +102,31 @@ class FakeProvider:
             vectors=tuple(_vector(text, dimensions) for text in texts),
             usage=Usage(input_tokens=tokens),
         )
+
+    async def tokenize(self, request: TokenizeRequest, dispatch: Dispatch) -> Tokens:
+        """UTF-8 bytes; see `fake_abilities.tokenize`."""
+        return fake_abilities.tokenize(request)
+
+    async def detokenize(self, request: DetokenizeRequest, dispatch: Dispatch) -> str:
+        """From UTF-8 bytes; see `fake_abilities.detokenize`."""
+        return fake_abilities.detokenize(request)
+
+    async def count_tokens(self, request: Request, dispatch: Dispatch) -> int:
+        """The words that a generation's usage would count."""
+        _check(request)
+        return input_tokens(request)
+
+    async def rerank(self, request: RerankRequest, dispatch: Dispatch) -> Ranking:
+        """By shared words; see `fake_abilities.rerank`."""
+        return fake_abilities.rerank(request)
+
+    async def score(self, request: ScoreRequest, dispatch: Dispatch) -> Scores:
+        """By shared words; see `fake_abilities.score`."""
+        return fake_abilities.score(request)
+
+    async def transcribe(self, request: TranscriptionRequest, dispatch: Dispatch) -> Transcript:
+        """A description of the sound; see `fake_abilities.transcribe`."""
+        return fake_abilities.transcribe(request)
 
 
 class FakeStream:

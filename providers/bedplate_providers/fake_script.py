@@ -20,6 +20,7 @@ from bedplate_core.errors import (
 )
 from bedplate_core.events import StopReason
 from bedplate_core.ids import new_tool_call_id
+from bedplate_core.jsonvalue import JSON
 from bedplate_core.messages import (
     GuardContent,
     Message,
@@ -140,13 +141,23 @@ def _answers_tool(request: Request) -> bool:
     return bool(request.messages) and any(isinstance(part, ToolResult) for part in request.messages[-1].parts)
 
 
+def _last_results(request: Request) -> Sequence[Message]:
+    """The messages at the end that answer tool calls; some wires have one for each result, others one for all."""
+    count = 0
+    for message in reversed(request.messages):
+        if not any(isinstance(part, ToolResult) for part in message.parts):
+            break
+        count += 1
+    return request.messages[len(request.messages) - count :]
+
+
 def _heard(request: Request, prompt: int) -> str:
     """What there is to repeat: the last tool result or user text of a chat, or the prompt."""
     if request.prompts:
         raw = request.prompts[prompt]
         return raw if isinstance(raw, str) else " ".join(str(token) for token in raw.token_ids)
     if _answers_tool(request):
-        return _said(request.messages[-1])
+        return "".join(_said(message) for message in _last_results(request))
     for message in reversed(request.messages):
         if message.role is Role.USER:
             return _said(message)
@@ -314,6 +325,47 @@ def _parallel_tools(request: Request, pace: Pace) -> Script:
     return _calling(request, calls)
 
 
+def _caller(request: Request, pace: Pace) -> Script:
+    """The tool that the text names as `tool(1, 2)` with these arguments, else the first one.
+
+    That one is given the quoted text, or all of it where nothing is quoted.
+    """
+    heard = _heard(request, 0)
+
+    def call() -> tuple[Spoken, ...]:
+        for tool in request.tools:
+            said = re.search(rf"(?<!\w){re.escape(tool.name)}\(([^()]*)\)", heard)
+            if said is not None:
+                return (_call(tool, words, _positional(tool, said.group(1))),)
+        tool = _wanted(request)
+        quoted = re.search(r"['\"]([^'\"]+)['\"]", heard)
+        return (_call(tool, words, _with_text(tool, heard if quoted is None else quoted.group(1))),)
+
+    return _calling(request, call)
+
+
+def _positional(tool: Tool, values: str) -> str | None:
+    """The arguments that `values` (JSON, separated by commas) give to the tool's parameters in order."""
+    try:
+        given: list[JSON] = msgspec.json.decode(f"[{values}]")
+    except msgspec.DecodeError:
+        return None
+    return msgspec.json.encode(dict(zip(_parameters(tool), given, strict=False))).decode()
+
+
+def _with_text(tool: Tool, text: str) -> str:
+    """The smallest arguments, with `text` in the place of every text among them."""
+    instance = minimal_instance(tool.parameters) if tool.parameters else {}
+    if isinstance(instance, dict):
+        instance = {name: text if isinstance(value, str) else value for name, value in instance.items()}
+    return msgspec.json.encode(instance).decode()
+
+
+def _parameters(tool: Tool) -> Sequence[str]:
+    properties = (tool.parameters or {}).get("properties")
+    return tuple(properties) if isinstance(properties, dict) else ()
+
+
 def _bad_tool_arguments(request: Request, pace: Pace) -> Script:
     return _calling(request, lambda: (_call(_wanted(request), words, '{"city": "Par'),))
 
@@ -337,7 +389,8 @@ def _empty(request: Request, pace: Pace) -> Script:
 
 
 def _long(request: Request, pace: Pace) -> Script:
-    count = _MANY if request.sampling.max_tokens is None else request.sampling.max_tokens
+    # One word more than the limit, so that an answer of just that length ends for the reason that it does.
+    count = _MANY if request.sampling.max_tokens is None else request.sampling.max_tokens + 1
     pieces = tuple(f" word{number}" if number else "word0" for number in range(count))
     return Script(answers=_answers(request, lambda _: _text_answer(request, pieces)))
 
@@ -374,6 +427,7 @@ BEHAVIOURS: MappingProxyType[str, Behaviour] = MappingProxyType(
         "fake/context-length": Behaviour("the input is too long", _context_length),
         "fake/split-tool-call": Behaviour("calls a tool, arguments one character at a time", _split_tool_call),
         "fake/parallel-tools": Behaviour("calls two tools", _parallel_tools),
+        "fake/caller": Behaviour("calls the tool that the text names, with the arguments it gives", _caller),
         "fake/bad-tool-arguments": Behaviour("calls a tool with arguments that are no JSON", _bad_tool_arguments),
         "fake/reasoning": Behaviour("thinks, signs its thought, then echoes", _reasoning),
         "fake/refusal": Behaviour("refuses", _refusal),

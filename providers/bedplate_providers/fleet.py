@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self, TypeVar
 
 from bedplate_core.embeddings import Embeddings
 from bedplate_core.errors import GatewayError, UpstreamUnavailable
 from bedplate_core.events import Batch
 from bedplate_core.requests import Dispatch, EmbedRequest, Request
+from bedplate_core.rerank import Ranking, RerankRequest
+from bedplate_core.score import ScoreRequest, Scores
+from bedplate_core.tokens import DetokenizeRequest, TokenizeRequest, Tokens
+from bedplate_core.transcription import Transcript, TranscriptionRequest
+from bedplate_providers import vllm_audio, vllm_ranking, vllm_tokens
 from bedplate_providers.base import Health, ReplicaHealth
 from bedplate_providers.endpoints import VllmEndpoint
-from bedplate_providers.vllm import VllmServer, VllmStream
-from bedplate_providers.vllm_errors import ReplicaUnreachable
+from bedplate_providers.upstream_errors import ReplicaLost, ReplicaUnreachable
+from bedplate_providers.upstream_stream import UpstreamStream
+from bedplate_providers.vllm import VllmServer
+
+T = TypeVar("T")
 
 _MOVES_AFTER_SENT = 1
 
@@ -63,7 +71,7 @@ class RoundRobin:
 
 
 class VllmFleet:
-    """The replicas of one endpoint; see `Provider`.
+    """The replicas of one endpoint; see `Provider`, `Tokenizes` and `CountsTokens`, which every vLLM server has.
 
     `start` begins the health checks, `aclose` ends them; `async with` does both. Without them a replica that
     was taken out of the rotation stays out, except that a fleet with no healthy replica is still tried.
@@ -102,6 +110,18 @@ class VllmFleet:
     def generate(self, request: Request, dispatch: Dispatch) -> FleetStream:
         """See `Provider.generate`."""
         return FleetStream(self, request, dispatch)
+
+    async def tokenize(self, request: TokenizeRequest, dispatch: Dispatch) -> Tokens:
+        """See `Tokenizes.tokenize`."""
+        return await self.ask(lambda server: vllm_tokens.tokenize(server, request, dispatch), dispatch)
+
+    async def detokenize(self, request: DetokenizeRequest, dispatch: Dispatch) -> str:
+        """See `Tokenizes.detokenize`."""
+        return await self.ask(lambda server: vllm_tokens.detokenize(server, request, dispatch), dispatch)
+
+    async def count_tokens(self, request: Request, dispatch: Dispatch) -> int:
+        """See `CountsTokens.count_tokens`."""
+        return await self.ask(lambda server: vllm_tokens.count_tokens(server, request, dispatch), dispatch)
 
     async def start(self) -> None:
         """Check every replica once, then go on checking in the background. Idempotent."""
@@ -158,6 +178,28 @@ class VllmFleet:
         """The error for a call that no replica can take."""
         return UpstreamUnavailable("No replica of the model is available.", retry_after_s=self._interval_s)
 
+    async def ask(self, question: Callable[[VllmServer], Awaitable[T]], dispatch: Dispatch) -> T:
+        """What a replica answers to `question`, which is asked of another where that may do better.
+
+        Raises `GatewayError`; cancellation ends the question.
+        """
+        tried: list[Replica] = []
+        moves = _MOVES_AFTER_SENT
+        failure: GatewayError | None = None
+        while (replica := self.choose(dispatch.affinity, tried)) is not None:
+            tried.append(replica)
+            replica.in_flight += 1
+            try:
+                return await question(replica.server)
+            except GatewayError as error:
+                failure = error
+                moves = account(error, replica, moves)
+                if moves < 0:
+                    raise
+            finally:
+                replica.in_flight -= 1
+        raise failure or self.exhausted()
+
     async def _watch(self, replica: Replica) -> None:
         """Check one replica for ever."""
         while True:
@@ -171,27 +213,32 @@ class VllmFleet:
             await asyncio.sleep(self._interval_s)
 
 
-class VllmPoolingFleet(VllmFleet):
-    """A fleet of pooling servers (`vllm serve --runner pooling`), which embed; see `Embeds`."""
+class VllmEmbeddingFleet(VllmFleet):
+    """A fleet of servers of an embedding model; see `Embeds`."""
 
     async def embed(self, request: EmbedRequest, dispatch: Dispatch) -> Embeddings:
         """See `Embeds.embed`."""
-        tried: list[Replica] = []
-        moves = _MOVES_AFTER_SENT
-        failure: GatewayError | None = None
-        while (replica := self.choose(dispatch.affinity, tried)) is not None:
-            tried.append(replica)
-            replica.in_flight += 1
-            try:
-                return await replica.server.embed(request, dispatch)
-            except GatewayError as error:
-                failure = error
-                moves = account(error, replica, moves)
-                if moves < 0:
-                    raise
-            finally:
-                replica.in_flight -= 1
-        raise failure or self.exhausted()
+        return await self.ask(lambda server: server.embed(request, dispatch), dispatch)
+
+
+class VllmRankingFleet(VllmFleet):
+    """A fleet of servers of a model that scores pairs of texts; see `Reranks` and `ScoresPairs`."""
+
+    async def rerank(self, request: RerankRequest, dispatch: Dispatch) -> Ranking:
+        """See `Reranks.rerank`."""
+        return await self.ask(lambda server: vllm_ranking.rerank(server, request, dispatch), dispatch)
+
+    async def score(self, request: ScoreRequest, dispatch: Dispatch) -> Scores:
+        """See `ScoresPairs.score`."""
+        return await self.ask(lambda server: vllm_ranking.score(server, request, dispatch), dispatch)
+
+
+class VllmSpeechFleet(VllmFleet):
+    """A fleet of servers of a speech model; see `Transcribes`."""
+
+    async def transcribe(self, request: TranscriptionRequest, dispatch: Dispatch) -> Transcript:
+        """See `Transcribes.transcribe`."""
+        return await self.ask(lambda server: vllm_audio.transcribe(server, request, dispatch), dispatch)
 
 
 class FleetStream:
@@ -203,7 +250,7 @@ class FleetStream:
         self._fleet = fleet
         self._request = request
         self._dispatch = dispatch
-        self._inner: VllmStream | None = None
+        self._inner: UpstreamStream[bytes] | None = None
         self._replica: Replica | None = None
         self.replica: str | None = None
         self._closed = False
@@ -263,8 +310,18 @@ def account(error: GatewayError, replica: Replica, moves: int) -> int:
     """
     if isinstance(error, ReplicaUnreachable):
         replica.eject(error.message)
-        return moves if not error.sent else moves - 1
+        return moves - 1 if isinstance(error, ReplicaLost) else moves
     return moves - 1 if error.retryable else -1
 
 
-__all__ = ["Choose", "FleetStream", "Replica", "RoundRobin", "VllmFleet", "VllmPoolingFleet", "account"]
+__all__ = [
+    "Choose",
+    "FleetStream",
+    "Replica",
+    "RoundRobin",
+    "VllmEmbeddingFleet",
+    "VllmFleet",
+    "VllmRankingFleet",
+    "VllmSpeechFleet",
+    "account",
+]

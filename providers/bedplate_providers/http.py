@@ -12,10 +12,12 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
 
+from bedplate_providers.deadlines import Deadlines
 from bedplate_providers.http_connection import (
     HttpAborted,
     HttpBusy,
@@ -30,6 +32,7 @@ _VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
 _PATH = re.compile(r"/[\x21-\x7e]*")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"})
 _METHODS = frozenset({"GET", "POST", "DELETE"})
+_MAX_TARGETS = 256
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +91,13 @@ class HttpPool:
         if self.origin.scheme == "https" and ssl_context is None:
             self._ssl = ssl.create_default_context()
         self._common = f"Host: {self.origin.authority}\r\n" + header_lines(headers or {})
+        self._targets: dict[tuple[str, str], str] = {}
         self._idle: list[HttpConnection] = []
         self._open: set[HttpConnection] = set()
         self._waiting: deque[HttpExchange] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._shut = False
+        self.deadlines = Deadlines()
 
     @property
     def open_connections(self) -> int:
@@ -117,14 +122,10 @@ class HttpPool:
         `path` begins with `/` and is put behind the origin's prefix. Raises `ValueError` for a method, path
         or header that is malformed or ours to set, so that nothing can be injected into the head.
         """
-        if method not in _METHODS:
-            raise ValueError("the method is not one of GET, POST, DELETE")
-        if not _PATH.fullmatch(path):
-            raise ValueError("a path is / and printable ASCII without spaces")
+        target = self._targets.get((method, path)) or self._target(method, path)
         length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
         lines = header_lines(headers) if headers else ""
-        head = f"{method} {self.origin.prefix}{path} HTTP/1.1\r\n{self._common}{lines}{length}\r\n"
-        return HttpExchange(self, head.encode("ascii") + body)
+        return HttpExchange(self, f"{target}{lines}{length}\r\n".encode("ascii") + body)
 
     async def request(
         self,
@@ -152,8 +153,21 @@ class HttpPool:
             self._waiting.popleft().failed(HttpAborted("the pool is closed"))
         for connection in tuple(self._open):
             connection.close()
+        self.deadlines.close()
         if self._connecting:
             await asyncio.gather(*self._connecting, return_exceptions=True)
+
+    def _target(self, method: str, path: str) -> str:
+        """The part of a head that is the same for every exchange of that path, remembered: few paths are called."""
+        if method not in _METHODS:
+            raise ValueError("the method is not one of GET, POST, DELETE")
+        if not _PATH.fullmatch(path):
+            raise ValueError("a path is / and printable ASCII without spaces")
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        target = f"{method} {self.origin.prefix}{path} HTTP/1.1\r\n{self._common}"
+        self._targets[method, path] = target
+        return target
 
     # ConnectionSource
 
@@ -256,14 +270,20 @@ def header_lines(headers: Mapping[str, str]) -> str:
     """`headers` as lines of a head. Raises `ValueError` naming the header for what could break out of its
     line.
     """
-    lines: list[str] = []
+    lines = ""
     for name, value in headers.items():
-        if not _NAME.fullmatch(name) or name.lower() in _OURS:
+        if not _may_be_set(name):
             raise ValueError(f"the header {name!r} may not be set")
         if not _VALUE.fullmatch(value):
             raise ValueError(f"the value of the header {name!r} is not printable ASCII on one line")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines)
+        lines += f"{name}: {value}\r\n"
+    return lines
+
+
+@lru_cache(maxsize=256)
+def _may_be_set(name: str) -> bool:
+    """Whether a header of that name is well formed and not ours to set. Names are few and come from our own code."""
+    return _NAME.fullmatch(name) is not None and name.lower() not in _OURS
 
 
 __all__ = ["HttpPool", "Origin", "header_lines"]

@@ -2,8 +2,8 @@
 
 A relay spends its time here, so there is no task, lock or stream object per request: the parser (httptools)
 runs in `data_received`, what it finds lands in the exchange, and the exchange wakes the one task that waits
-for it. Everything that arrived since the last wake-up is handed over in one piece. One timer per exchange
-covers all its deadlines; it is moved only when it fires too early.
+for it. Everything that arrived since the last wake-up is handed over in one piece. One timer per pool covers all
+deadlines of its exchanges.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Protocol, cast
 
 import httptools
 
+from bedplate_providers.deadlines import Deadlines
+
 HIGH_WATER_BYTES = 256 * 1024
 """Unread body bytes above which reading from the socket pauses until the reader has caught up."""
 
-_TIMER_SLACK_S = 0.001
 _DRAIN_S = 1.0
 _STALE_S = 0.5
 
@@ -56,7 +57,9 @@ class HttpAborted(HttpError):
 
 
 class ConnectionSource(Protocol):
-    """Where an exchange gets its connection from and gives it back to."""
+    """Where an exchange gets its connection from and gives it back to, and who keeps its deadline."""
+
+    deadlines: Deadlines
 
     def acquire(self, exchange: HttpExchange) -> HttpConnection | None:
         """A connection now, or `None` and later `exchange.connected` or `exchange.failed`."""
@@ -267,7 +270,7 @@ class HttpExchange:
 
     __slots__ = (
         "_body", "_connection", "_detached", "_error", "_loop", "_over", "_request", "_sent", "_source",
-        "_timer", "_waiter", "begun", "complete", "deadline_s", "headers", "status", "unread_bytes",
+        "_waiter", "begun", "complete", "deadline_s", "headers", "status", "unread_bytes",
     )  # fmt: skip
 
     def __init__(self, source: ConnectionSource, request: bytes) -> None:
@@ -276,7 +279,6 @@ class HttpExchange:
         self._request = request
         self._connection: HttpConnection | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._error: HttpError | None = None
         self._body: list[bytes] = []
         self._over = False
@@ -365,7 +367,7 @@ class HttpExchange:
             return
         self._detached = True
         self.deadline_s = self._loop.time() + _DRAIN_S
-        self._arm()
+        self._source.deadlines.watch(self)
 
     def abort(self) -> None:
         """Stop in whatever phase; the socket is closed when this returns. A waiting task gets
@@ -377,7 +379,7 @@ class HttpExchange:
         if self._error is None and not self.complete:
             self._error = HttpAborted("aborted")
         self._body.clear()
-        self._stop_timer()
+        self._source.deadlines.forget(self)
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
@@ -403,7 +405,7 @@ class HttpExchange:
         """The response is whole; the connection is no longer ours."""
         self._connection = None
         self._over = True
-        self._stop_timer()
+        self._source.deadlines.forget(self)
 
     def feed(self, body: bytes) -> None:
         """More of the body."""
@@ -418,7 +420,7 @@ class HttpExchange:
         if self._error is None:
             self._error = error
         self._connection = None
-        self._stop_timer()
+        self._source.deadlines.forget(self)
         self.wake()
 
     def wake(self) -> None:
@@ -431,8 +433,15 @@ class HttpExchange:
         """Send once and wait for the head. True when the request should be sent again."""
         if self._over:
             raise HttpAborted("aborted")
-        connection = await self._connect(connect_s)
         now = self._loop.time()
+        self.deadline_s = now + connect_s
+        self._sent = False
+        connection = self._source.acquire(self)
+        if connection is None:
+            connection = await self._connected()
+            now = self._loop.time()
+        self._connection = connection
+        self._sent = True
         self.deadline_s = now + response_s
         reused = connection.uses > 0
         connection.begin(self, self._request)
@@ -447,56 +456,34 @@ class HttpExchange:
             raise error
         return False
 
-    async def _connect(self, connect_s: float) -> HttpConnection:
-        """A connection that may begin an exchange."""
-        self.deadline_s = self._loop.time() + connect_s
-        self._sent = False
+    async def _connected(self) -> HttpConnection:
+        """A connection that may begin an exchange, when it has come."""
         while True:
-            connection = self._source.acquire(self)
-            while connection is None:
-                await self._pause()
-                if self._error is not None:
-                    raise self._error
-                connection = self._connection
-            self._connection = None
-            if connection.usable:  # it may have been closed since it was handed over
-                self._connection = connection
-                self._sent = True
+            await self._pause()
+            if self._error is not None:
+                raise self._error
+            connection, self._connection = self._connection, None
+            if connection is None:
+                continue
+            if not connection.usable:  # it has been closed since it was handed over
+                connection = self._source.acquire(self)
+            if connection is not None:
                 return connection
 
-    async def _pause(self) -> None:
+    def _pause(self) -> asyncio.Future[None]:
+        """To be awaited: done when there may be something new, or the deadline has passed."""
         self._waiter = self._loop.create_future()
-        self._arm()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _arm(self) -> None:
-        timer = self._timer
-        if timer is not None:
-            if timer.when() <= self.deadline_s:
-                return
-            timer.cancel()
-        self._timer = None
         if self.deadline_s != float("inf"):
-            self._timer = self._loop.call_at(self.deadline_s, self._on_timer)
+            self._source.deadlines.watch(self)
+        return self._waiter
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        if self._waiter is None and not self._detached:
-            return
-        if self._loop.time() < self.deadline_s - _TIMER_SLACK_S:
-            self._arm()
+    def late(self) -> None:
+        """See `Watched.late`. A deadline that passes while nobody waits is met by the next wait."""
+        if (self._waiter is None or self._waiter.done()) and not self._detached:
             return
         if self._error is None:
             self._error = HttpTimeout("the deadline passed") if self._sent else self._source.late()
         self.abort()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 __all__ = [

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import assert_never
 
+from bedplate_providers.anthropic import AnthropicProvider
 from bedplate_providers.base import Provider
-from bedplate_providers.endpoints import Endpoint, FakeEndpoint, VllmEndpoint
+from bedplate_providers.bedrock import BedrockProvider
+from bedplate_providers.endpoints import (
+    AnthropicEndpoint,
+    BedrockEndpoint,
+    Endpoint,
+    FakeEndpoint,
+    OpenAIEndpoint,
+    VllmEndpoint,
+    VllmTask,
+)
 from bedplate_providers.fake import FakeProvider
 from bedplate_providers.fake_script import Pace
-from bedplate_providers.fleet import VllmFleet, VllmPoolingFleet
+from bedplate_providers.fleet import VllmEmbeddingFleet, VllmFleet, VllmRankingFleet, VllmSpeechFleet
+from bedplate_providers.openai import OpenAIEmbedder, OpenAIProvider
+
+_FLEETS: Mapping[VllmTask, type[VllmFleet]] = MappingProxyType(
+    {
+        VllmTask.GENERATE: VllmFleet,
+        VllmTask.EMBED: VllmEmbeddingFleet,
+        VllmTask.RANK: VllmRankingFleet,
+        VllmTask.TRANSCRIBE: VllmSpeechFleet,
+    }
+)
 
 
 def build_provider(name: str, endpoint: Endpoint) -> Provider:
@@ -17,10 +39,23 @@ def build_provider(name: str, endpoint: Endpoint) -> Provider:
         case FakeEndpoint():
             return FakeProvider(name, Pace(endpoint.delay_s, endpoint.first_delay_s))
         case VllmEndpoint():
-            fleet = VllmPoolingFleet if endpoint.embeddings else VllmFleet
-            return fleet(name, endpoint)
+            return _FLEETS[endpoint.task](name, endpoint)
+        case OpenAIEndpoint():
+            return (OpenAIEmbedder if endpoint.embeddings else OpenAIProvider)(name, endpoint)
+        case AnthropicEndpoint():
+            return AnthropicProvider(name, endpoint)
+        case BedrockEndpoint():
+            return BedrockProvider(name, endpoint)
         case _:
             assert_never(endpoint)
 
 
-__all__ = ["Endpoint", "FakeEndpoint", "VllmEndpoint", "build_provider"]
+__all__ = [
+    "AnthropicEndpoint",
+    "BedrockEndpoint",
+    "Endpoint",
+    "FakeEndpoint",
+    "OpenAIEndpoint",
+    "VllmEndpoint",
+    "build_provider",
+]

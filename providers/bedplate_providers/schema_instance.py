@@ -19,9 +19,12 @@ def minimal_instance(schema: JSONObject) -> JSON:
 
     Understands `const`, `enum`, `type`, `properties`, `required`, `items`, `prefixItems`, the bounds,
     `anyOf`, `oneOf`, `allOf` and local `$ref`. Raises `UnsupportedFeature` for what it cannot satisfy
-    (`pattern`, `not`, a reference to elsewhere, recursion deeper than 32).
+    (`pattern`, `not`, a reference to elsewhere, recursion deeper than 32) and for what is no JSON schema.
     """
-    return _instance(schema, schema, 0)
+    try:
+        return _instance(schema, schema, 0)
+    except (AttributeError, TypeError, ValueError):  # a keyword's value is not of the keyword's type
+        raise UnsupportedFeature("the scripted provider cannot read this JSON schema") from None
 
 
 def _instance(schema: JSON, root: JSONObject, depth: int) -> JSON:

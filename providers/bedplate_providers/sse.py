@@ -10,6 +10,9 @@ from __future__ import annotations
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
+_FIELD = b"data: "
+_BETWEEN = b"\n\ndata: "
+
 
 class EventTooLarge(ValueError):
     """One event is longer than the limit."""
@@ -39,6 +42,10 @@ class SseParser:
         """
         if self.too_large:
             raise EventTooLarge(f"an event is longer than {self._max_event_bytes} bytes")
+        if not self._partial and not self._held and len(chunk) <= self._max_event_bytes:
+            plain = _single_lines(chunk)
+            if plain is not None:
+                return plain
         if self._held:
             chunk = b"\r" + chunk
             self._held = False
@@ -60,7 +67,7 @@ class SseParser:
             if len(block) > self._max_event_bytes:
                 self._check(len(block), payloads)
                 break
-            if block.startswith(b"data: ") and b"\n" not in block:
+            if block.startswith(_FIELD) and b"\n" not in block:
                 payloads.append(block[6:])
             else:
                 data = _data(block)
@@ -75,6 +82,17 @@ class SseParser:
             self._partial.clear()
             if not payloads:
                 raise EventTooLarge(f"an event is longer than {self._max_event_bytes} bytes")
+
+
+def _single_lines(chunk: bytes) -> list[bytes] | None:
+    """The payloads of `chunk` where it is what most servers send: whole events of one `data: ` line each.
+
+    Every line feed must be one of those that end an event, so that there is no other line. `None` for anything else.
+    """
+    if not chunk.startswith(_FIELD) or not chunk.endswith(b"\n\n") or b"\r" in chunk:
+        return None
+    payloads = chunk[len(_FIELD) : -2].split(_BETWEEN)
+    return payloads if chunk.count(b"\n") == 2 * len(payloads) else None
 
 
 def _data(block: bytes) -> bytes | None:

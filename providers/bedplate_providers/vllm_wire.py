@@ -1,6 +1,7 @@
-"""What vLLM sends, spelt as vLLM spells it; only the fields that are read.
+"""What vLLM and other OpenAI-compatible servers send, spelt as vLLM spells it; only the fields that are read.
 
-Checked against vLLM 0.32.0: `vllm/entrypoints/openai/chat_completion/protocol.py`,
+Checked in November 2026 against the types of openai 2.54.0 and against vLLM 0.32.0:
+`vllm/entrypoints/openai/chat_completion/protocol.py`,
 `.../completion/protocol.py`, `vllm/entrypoints/generate/base/protocol.py` (deltas),
 `vllm/entrypoints/serve/engine/protocol.py` (usage, errors), `vllm/entrypoints/pooling/embed/protocol.py`.
 Older releases spell `reasoning` as `reasoning_content`. The server leaves out what was not set, so
@@ -30,10 +31,13 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
-    """Sent only with `--enable-prompt-tokens-details`."""
+    """vLLM sends it only with `--enable-prompt-tokens-details`. OpenAI spells `created_cache_tokens` as
+    `cache_write_tokens`.
+    """
 
     cached_tokens: int | None = None
     created_cache_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class CompletionTokensDetails(msgspec.Struct, frozen=True):
@@ -94,9 +98,10 @@ class ChatTokenLogprob(msgspec.Struct, frozen=True):
 
 
 class ChatLogprobs(msgspec.Struct, frozen=True):
-    """The tokens of one chunk."""
+    """The tokens of one chunk: of its text or of its refusal."""
 
     content: list[ChatTokenLogprob] | None = None
+    refusal: list[ChatTokenLogprob] | None = None
 
 
 class ChatChunkChoice(msgspec.Struct, frozen=True):
@@ -152,10 +157,12 @@ class CompletionChunk(msgspec.Struct, frozen=True):
 
 
 class EmbeddingItem(msgspec.Struct, frozen=True):
-    """One vector: little-endian 32-bit floats in base64, as `encoding_format: base64` asks for."""
+    """One vector: little-endian 32-bit floats in base64, as `encoding_format: base64` asks for, or a list from
+    a server that knows no base64.
+    """
 
     index: int
-    embedding: str
+    embedding: str | list[float]
 
 
 class EmbeddingBody(msgspec.Struct, frozen=True):

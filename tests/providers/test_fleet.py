@@ -15,8 +15,8 @@ from bedplate_core.errors import (
 )
 from bedplate_core.requests import Dispatch, EmbedRequest
 from bedplate_providers.base import Embeds, Timeouts
-from bedplate_providers.endpoints import VllmEndpoint
-from bedplate_providers.fleet import Replica, VllmFleet, VllmPoolingFleet
+from bedplate_providers.endpoints import VllmEndpoint, VllmTask
+from bedplate_providers.fleet import Replica, VllmEmbeddingFleet, VllmFleet
 from tests.providers.drive import DISPATCH, chat, run
 from tests.providers.vllm_streams import hello
 from tests.providers.wire_server import Received, Wire, WireServer
@@ -234,13 +234,13 @@ async def test_closing_a_fleet_ends_its_streams_and_takes_no_more() -> None:
         await a.idle()
 
 
-async def test_embeddings_move_on_and_only_pooling_fleets_embed() -> None:
+async def test_embeddings_move_on_and_only_embedding_fleets_embed() -> None:
     async def vectors(wire: Wire, request: Received) -> None:
         await wire.reply("200 OK", {"data": [{"index": 0, "embedding": "AACAPw=="}]})
 
     async with WireServer(vectors) as a:
-        endpoint = VllmEndpoint(urls=(a.url, DEAD), embeddings=True)
-        fleet = VllmPoolingFleet("f", endpoint)
+        endpoint = VllmEndpoint(urls=(a.url, DEAD), task=VllmTask.EMBED)
+        fleet = VllmEmbeddingFleet("f", endpoint)
         assert isinstance(fleet, Embeds)
         assert not isinstance(VllmFleet("g", endpoint), Embeds)
         result = await fleet.embed(EmbedRequest(model="e", inputs=("a",)), DISPATCH)

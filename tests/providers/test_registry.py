@@ -13,7 +13,7 @@ from bedplate_providers.base import Embeds, Provider, Timeouts
 from bedplate_providers.credential import Credential
 from bedplate_providers.endpoints import Endpoint, FakeEndpoint, VllmEndpoint
 from bedplate_providers.fake import FakeProvider
-from bedplate_providers.fleet import VllmFleet, VllmPoolingFleet
+from bedplate_providers.fleet import VllmEmbeddingFleet, VllmFleet
 from bedplate_providers.registry import build_provider
 
 pytestmark = pytest.mark.anyio
@@ -29,9 +29,9 @@ async def test_each_kind_has_its_provider() -> None:
     made: list[Provider] = [
         build_provider("a", decode({"kind": "fake", "delay_s": 0.1})),
         build_provider("b", decode({"kind": "vllm", "urls": ["http://h:1"], "timeouts": {"idle_s": 5}})),
-        build_provider("c", decode({"kind": "vllm", "urls": ["https://h"], "embeddings": True, "api_key": SECRET})),
+        build_provider("c", decode({"kind": "vllm", "urls": ["https://h"], "task": "embed", "api_key": SECRET})),
     ]
-    assert [type(provider) for provider in made] == [FakeProvider, VllmFleet, VllmPoolingFleet]
+    assert [type(provider) for provider in made] == [FakeProvider, VllmFleet, VllmEmbeddingFleet]
     assert [provider.name for provider in made] == ["a", "b", "c"]
     assert [isinstance(provider, Embeds) for provider in made] == [True, False, True]
     for provider in made:
@@ -57,6 +57,7 @@ async def test_each_kind_has_its_provider() -> None:
         {"kind": "vllm", "urls": ["http://h:99999"]},
         {"kind": "vllm", "urls": ["http://h\r\nx"]},
         {"kind": "vllm", "urls": ["http://h"], "url": "x"},
+        {"kind": "vllm", "urls": ["http://h"], "task": "draw"},
         {"kind": "vllm", "urls": ["http://h"], "max_connections": 0},
         {"kind": "vllm", "urls": ["http://h"], "health_interval_s": 0},
         {"kind": "vllm", "urls": ["http://h"], "timeouts": {"idle_s": 0}},

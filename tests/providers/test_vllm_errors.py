@@ -19,6 +19,7 @@ from bedplate_core.errors import (
     UpstreamUnavailable,
 )
 from bedplate_providers.http_connection import HttpBusy, HttpClosed, HttpConnectError, HttpProtocolError, HttpTimeout
+from bedplate_providers.upstream_errors import ReplicaLost
 from bedplate_providers.vllm_errors import MESSAGE_LIMIT, ReplicaUnreachable, clean_message, from_http, from_status
 
 
@@ -90,7 +91,7 @@ def test_the_field_is_named() -> None:
         (HttpTimeout("x"), True, UpstreamTimeout),
         (HttpBusy("x"), False, UpstreamUnavailable),
         (HttpConnectError("x"), False, ReplicaUnreachable),
-        (HttpClosed("x", begun=False), False, ReplicaUnreachable),
+        (HttpClosed("x", begun=False), False, ReplicaLost),
         (HttpClosed("x", begun=True), False, UpstreamProtocolError),
         (HttpClosed("x", begun=True), True, UpstreamProtocolError),
         (HttpProtocolError("x"), True, UpstreamProtocolError),

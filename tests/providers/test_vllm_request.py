@@ -37,8 +37,8 @@ from bedplate_core.requests import (
     TokenPrompt,
     ToolMode,
 )
-from bedplate_providers.extensions import FORWARDED, FORWARDED_CHAT
-from bedplate_providers.vllm_request import render_embedding, render_request
+from bedplate_providers.extensions import FORWARDED, FORWARDED_CHAT, MAX_INTEGER, MAX_ITEMS
+from bedplate_providers.vllm_request import MAX_STOP_TEXTS, render_embedding, render_request
 from tests.providers.drive import WEATHER, chat, user
 
 PLAIN = Dispatch(call_id="req_1")
@@ -167,6 +167,12 @@ def test_tool_results_in_a_user_message_come_first() -> None:
     assert sent == [{"role": "tool", "tool_call_id": "c", "content": "r"}, {"role": "user", "content": "and now?"}]
 
 
+def test_a_cache_point_behind_a_tool_result_changes_nothing() -> None:
+    result = ToolResult(call_id="c", parts=(Text(text="r"),))
+    with_point = messages(Message(role=Role.TOOL, parts=(result, CachePoint())))
+    assert with_point == messages(Message(role=Role.TOOL, parts=(result,)))
+
+
 def test_media_as_data() -> None:
     wav = MediaBytes(data=b"RIFF", media_type="audio/wav")
     (sent,) = messages(
@@ -178,18 +184,40 @@ def test_media_as_data() -> None:
         {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
         {"type": "text", "text": "g"},
     ]
-    (sent,) = messages(user(Image(media=MediaUrl(url="data:image/png;base64,AA=="))))
-    assert sent["content"][0]["image_url"]["url"] == "data:image/png;base64,AA=="
 
 
 @pytest.mark.parametrize(
-    "url", ["https://example.com/a.png", "http://169.254.169.254/", "file:///etc/passwd", "s3://b/k"]
+    "url",
+    [
+        "https://example.com/a.png",
+        "http://169.254.169.254/",
+        "file:///etc/passwd",
+        "s3://b/k",
+        "data:image/png;base64,AA==",
+    ],
 )
 def test_no_address_reaches_the_upstream(url: str) -> None:
     with pytest.raises(UnsupportedFeature) as caught:
         messages(user(Image(media=MediaUrl(url=url))))
     assert caught.value.param == "messages[0]"
     assert url not in str(caught.value)
+
+
+def test_what_costs_the_engine_at_every_token_is_bounded() -> None:
+    most = chat(sampling=Sampling(stop=tuple("s" * count for count in range(1, MAX_STOP_TEXTS + 1))))
+    assert len(body(most)["stop"]) == MAX_STOP_TEXTS
+    with pytest.raises(UnsupportedFeature) as caught:
+        body(chat(sampling=Sampling(stop=("s",) * (MAX_STOP_TEXTS + 1))))
+    assert caught.value.param == "stop"
+    for name, count in MAX_ITEMS.items():
+        assert len(body(chat(extensions={name: ["x"] * count}))[name]) == count
+        with pytest.raises(InvalidRequest) as refused:
+            body(chat(extensions={name: ["x"] * (count + 1)}))
+        assert refused.value.param == name
+    for value in (MAX_INTEGER + 1, -MAX_INTEGER - 1):
+        with pytest.raises(InvalidRequest) as refused:
+            body(chat(extensions={"min_tokens": value}))
+        assert refused.value.param == "min_tokens"
 
 
 def test_reasoning_goes_back_only_to_its_origin() -> None:

@@ -27,12 +27,16 @@ class Received:
         return json.loads(self.body)
 
 
-class Wire:
-    """One connection, from the server's side."""
+SSE = "text/event-stream; charset=utf-8"
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+class Wire:
+    """One connection, from the server's side. `content_type` is that of its streams."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content_type: str = SSE) -> None:
         self.reader = reader
         self.writer = writer
+        self.content_type = content_type
         self.keep = True
 
     async def raw(self, data: bytes) -> None:
@@ -44,8 +48,7 @@ class Wire:
     async def stream(self, *pieces: bytes, status: str = "200 OK", end: bool = True) -> None:
         """A chunked event stream, one write per piece."""
         await self.raw(
-            f"HTTP/1.1 {status}\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-            "transfer-encoding: chunked\r\n\r\n".encode()
+            f"HTTP/1.1 {status}\r\ncontent-type: {self.content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
         )
         for piece in pieces:
             await self.chunk(piece)
@@ -81,9 +84,10 @@ Script = Callable[[Wire, Received], Awaitable[None]]
 class WireServer:
     """Runs `script` for every request. `open` counts connections that stand, `accepted` all that ever did."""
 
-    def __init__(self, script: Script, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, context: ssl.SSLContext | None = None, content_type: str = SSE) -> None:
         self.script = script
         self.context = context
+        self.content_type = content_type
         self.requests: list[Received] = []
         self.open = 0
         self.accepted = 0
@@ -122,7 +126,7 @@ class WireServer:
         self._tasks.add(task)
         self.open += 1
         self.accepted += 1
-        wire = Wire(reader, writer)
+        wire = Wire(reader, writer, self.content_type)
         try:
             while wire.keep:
                 request = await _read(reader)
