@@ -8,8 +8,8 @@ and if the head is then where this very call would have put it, the earlier atte
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -21,10 +21,8 @@ from bedplate_core.events import StopReason
 from bedplate_core.ids import CallId, ProjectId, SessionId, new_item_id
 from bedplate_core.messages import SCHEMA_VERSION, Message
 from bedplate_sessions.items import ItemStatus, encode
-from bedplate_store.database import CommitUncertain, Database
-
-RETRY_S = (0.05, 1.0)
-"""The first wait before another attempt and the longest; each is twice the one before."""
+from bedplate_sessions.retried_commit import commit_retrying
+from bedplate_store.database import Database
 
 _MOVE_HEAD = text(
     "update session set head = :head, updated_at = now() "
@@ -73,22 +71,13 @@ class TurnCommit:
         (nothing is stored) and `StoreUnavailable`, whose message says whether the turn may be stored.
         """
         rows = [self._row(item, after + number) for number, item in enumerate(items, start=1)]
-        clock = asyncio.get_running_loop().time
-        ends = clock() + self._deadline_s
-        wait_s, uncertain = RETRY_S[0], False
-        while True:
-            try:
-                async with self._database.transaction(self._project) as connection:
-                    # The deadline is over the statements only: a COMMIT that was sent is waited for.
-                    async with asyncio.timeout_at(ends):
-                        await self._attempt(connection, rows, after=after)
-                return
-            except StoreUnavailable as error:
-                uncertain = uncertain or isinstance(error, CommitUncertain)
-                if clock() + wait_s >= ends:
-                    raise _not_stored(uncertain) from error
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, RETRY_S[1])
+        await commit_retrying(
+            self._database,
+            self._project,
+            partial(self._attempt, rows=rows, after=after),
+            deadline_s=self._deadline_s,
+            failure=_not_stored,
+        )
 
     async def _attempt(self, connection: AsyncConnection, rows: Sequence[_Row], *, after: int) -> None:
         of_session = {"session": self._session, "project": self._project}

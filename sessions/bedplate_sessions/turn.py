@@ -4,22 +4,21 @@ commit.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from bedplate_core.errors import UnsupportedFeature
-from bedplate_core.events import Batch, EventStream, Finish
+from bedplate_core.events import EventStream
 from bedplate_core.ids import SessionId
 from bedplate_core.messages import Message, Role
 from bedplate_core.requests import Request
 from bedplate_core.response import Fold
 from bedplate_sessions.commit import NewItem, TurnCommit
+from bedplate_sessions.followed import Followed
 from bedplate_sessions.items import History
 from bedplate_store.locks import HeldLock
-from bedplate_store.shield import uninterrupted
 
 
 class _Composed(msgspec.Struct, frozen=True):
@@ -77,7 +76,7 @@ class Turn:
         if len(request.messages) != self._composed.total:
             raise RuntimeError(f"{len(request.messages)} messages, {self._composed.total} were composed")
         self._followed = True
-        return _Followed(events, store=partial(self._store, request), close=self.aclose)
+        return Followed(events, store=partial(self._store, request), close=self.aclose)
 
     async def aclose(self) -> None:
         """Release the session. Idempotent; what was stored stays."""
@@ -103,57 +102,6 @@ class Turn:
             *(NewItem(message=message) for message in (*changed, *new)),
             NewItem(message=answer.message, stop_reason=answer.stop.reason),
         ]
-
-
-class _Followed:
-    """The event stream that `Turn.follow` returns."""
-
-    def __init__(
-        self,
-        events: EventStream,
-        *,
-        store: Callable[[Fold], Coroutine[Any, Any, None]],
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._events = events
-        self._store = store
-        self._close = close
-        self._fold = Fold()
-        self._finish: Finish | None = None
-        self._ended = False
-
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self
-
-    async def __anext__(self) -> Batch:
-        if self._ended:
-            raise StopAsyncIteration
-        try:
-            if self._finish is None:
-                batch = await anext(self._events)
-                for event in batch:
-                    self._fold.add(event)
-                last = batch[-1]
-                if not isinstance(last, Finish):
-                    return batch
-                self._finish = last
-                if len(batch) > 1:
-                    return batch[:-1]
-            self._ended = True
-            await uninterrupted(self._store(self._fold))
-            return (self._finish,)
-        except BaseException:
-            self._ended = True
-            await self._close()
-            raise
-
-    async def aclose(self) -> None:
-        """Close the answer and release the session. Idempotent."""
-        self._ended = True
-        try:
-            await self._events.aclose()
-        finally:
-            await self._close()
 
 
 def _leading_system(messages: Sequence[Message]) -> int:

@@ -18,7 +18,7 @@ from tests.fixtures.postgres import PostgresServer
 pytestmark = pytest.mark.anyio
 
 A, B = ProjectId("proj_a"), ProjectId("proj_b")
-TENANT_TABLES = ("session", "session_item", "invocation")
+TENANT_TABLES = ("session", "session_item", "invocation", "stored_response")
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
             project,
             f"insert into invocation (id, project_id, outcome) values ('r_{project}', '{project}', 'completed')",
         )
+        await run(opened, project, response(project, f"resp_{project}"))
     yield opened
     await opened.aclose()
 
@@ -44,6 +45,14 @@ def item(project: str, session: str, seq: int) -> str:
     return (
         "insert into session_item (session_id, seq, id, project_id, role, payload, schema_version, call_id, status) "
         f"values ('{session}', {seq}, 'i_{project}_{seq}', '{project}', 'user', '{{}}', 1, 'req_1', 'completed')"
+    )
+
+
+def response(project: str, name: str) -> str:
+    return (
+        "insert into stored_response (id, project_id, created_by, model, created_s, input, output, stop_reason, usage, "
+        "settings, schema_version, size_bytes, expires_at) "
+        f"values ('{name}', '{project}', 'k', 'm', 1, '[]', '{{}}', 'end', '{{}}', '{{}}', 1, 4, now())"
     )
 
 
@@ -80,7 +89,7 @@ async def test_a_connection_does_not_remember_its_last_project(database_url: str
 async def test_the_operators_reports_see_all_invocations_and_no_session(database: Database) -> None:
     async with database.installation() as connection:
         seen = [len((await connection.execute(text(f"select 1 from {table}"))).all()) for table in TENANT_TABLES]
-    assert seen == [0, 0, 2]
+    assert seen == [0, 0, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -90,8 +99,9 @@ async def test_the_operators_reports_see_all_invocations_and_no_session(database
         item(A, "s_proj_b", 2),
         "insert into session (id, project_id, created_by) values ('s_new', 'proj_b', 'k')",
         "update session set project_id = 'proj_b'",
+        response(B, "resp_new"),
     ],
-    ids=["as B", "A's item into B's session", "a session for B", "give a session to B"],
+    ids=["as B", "A's item into B's session", "a session for B", "give a session to B", "a response for B"],
 )
 async def test_one_project_cannot_write_into_another(database: Database, statement: str) -> None:
     with pytest.raises(DBAPIError):
@@ -101,6 +111,10 @@ async def test_one_project_cannot_write_into_another(database: Database, stateme
 async def test_an_update_without_a_filter_stays_inside(database: Database) -> None:
     assert await run(database, A, "update session set head = 7") == 1
     assert await run(database, None, "update session set head = 7") == 0
+    assert await run(database, A, "update stored_response set expires_at = now()") == 1
+    assert await run(database, None, "delete from stored_response") == 0
+    assert await run(database, A, "delete from stored_response") == 1
+    assert await projects_seen(database, B, "stored_response") == [B]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +128,9 @@ async def test_an_update_without_a_filter_stays_inside(database: Database) -> No
         "delete from session_item",
         "update session_item set payload = '{}'",
         "delete from invocation",
+        "update stored_response set output = '{}'",
+        "update stored_response set project_id = 'proj_b'",
+        "update stored_response set parent_id = 'resp_proj_b'",
         "update invocation set outcome = 'other'",
         "delete from resource_revision",
         "update alembic_version set version_num = '9999'",
