@@ -5,8 +5,8 @@ request (`Policy.check_input`) and an answer's events (`Policy.guard_output`). W
 same however the upstream cut its text, holds no match of a rule that blocks, and keeps back only the tail that could
 still become one. Anything that goes wrong while checking fails closed.
 
-Text is looked at through normalised views (`views`). Detectors (`validators`, as guardrails-ai validators) say what
-matches for certain and what may still come; the scanner (`lane`, `scanner`, `run`) turns that into masks and a
-release point; `output_guard` and `screen` apply it to events and to whole values. Only `validators` imports
-guardrails-ai, and nothing imports `validators` before a policy is compiled.
+Text is looked at through normalised views (`views`). Detectors (`detectors`) say what matches for certain and what may
+still come; the scanner (`lane`, `scanner`, `run`) turns that into masks and a release point; `output_guard` and
+`screen` apply it to events and to whole values. `validators` has the detectors as guardrails-ai validators; only it
+imports guardrails-ai, and nothing of the gateway imports it.
 """

@@ -38,11 +38,18 @@ class Automaton:
         found = self._regexp.search(text.encode() if text.isascii() else text, start)
         return None if found is None else found.span()
 
+    def occurs(self, text: str) -> bool:
+        """Whether there is a match anywhere."""
+        return self._regexp.search(text.encode()) is not None
+
 
 class AutomatonGate:
     """One search over all patterns of a lane: does `text` hold a match, else what tail might begin one?"""
 
     __slots__ = ("_automaton",)
+
+    joinable = False
+    """A pattern may ask for a text's edges."""
 
     def __init__(self, gates: Sequence[tuple[str, str]], max_bytes: int = MAX_GATE_BYTES) -> None:
         matches = "|".join(f"(?:{match})" for match, _ in gates)
@@ -55,6 +62,10 @@ class AutomatonGate:
         if found is None:
             raise ValueError("the beginnings of a match include the empty one")
         return found[0] if found[1] == len(text) else None
+
+    def is_free_of_matches(self, text: str) -> bool:
+        """As `bedplate_guardrails.lane.Gate` says."""
+        return self.quiet_until(text, 0) == len(text)
 
 
 def _reason(error: Exception) -> str:

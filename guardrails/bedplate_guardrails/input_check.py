@@ -6,6 +6,7 @@ import msgspec
 
 from bedplate_core.errors import UnsupportedFeature
 from bedplate_core.jsonvalue import JSON
+from bedplate_core.messages import Message, Text
 from bedplate_core.requests import (
     JsonSchemaFormat,
     NamedTool,
@@ -62,15 +63,44 @@ def screened_request(request: Request, screen: Screen) -> Request:
     """
     if isinstance(request.tool_choice, NamedTool):
         screen.name(request.tool_choice.name)
+    messages = _messages(request.messages, screen)
+    if messages is request.messages and not (
+        request.prompts or request.suffix or request.tools or request.response_format or request.extensions
+    ):
+        return request
     return msgspec.structs.replace(
         request,
-        messages=tuple(screen.message(message) for message in request.messages),
+        messages=messages,
         prompts=tuple(screen.text(prompt) if isinstance(prompt, str) else prompt for prompt in request.prompts),
         suffix=request.suffix if request.suffix is None else screen.text(request.suffix),
         tools=tuple(_tool(tool, screen) for tool in request.tools),
         response_format=_format(request.response_format, screen),
         extensions={name: screen.json_value(value) for name, value in request.extensions.items()},
     )
+
+
+def _messages(messages: tuple[Message, ...], screen: Screen) -> tuple[Message, ...]:
+    """The messages, masked; the same tuple when nothing was.
+
+    Those that are one text and nothing else, which is most of them, are asked about together first.
+    """
+    texts = [_only_text(message) for message in messages]
+    plain = [text for text in texts if text is not None]
+    if not screen.quiet(plain):
+        return tuple(screen.message(message) for message in messages)
+    if len(plain) == len(messages):
+        return messages
+    return tuple(
+        screen.message(message) if text is None else message for message, text in zip(messages, texts, strict=True)
+    )
+
+
+def _only_text(message: Message) -> str | None:
+    """The text that a message consists of; None for one with anything else in it, a name included."""
+    parts = message.parts
+    if message.name is None and len(parts) == 1 and type(part := parts[0]) is Text:
+        return part.text
+    return None
 
 
 def _tool(tool: Tool, screen: Screen) -> Tool:

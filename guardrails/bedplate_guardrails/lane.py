@@ -14,11 +14,18 @@ TRIM_CHARS = 256
 class Gate(Protocol):
     """Passes over text that holds nothing for any detector of a lane."""
 
+    joinable: bool
+    """Whether a text made of others with a space between them holds a match wherever one of these does."""
+
     def quiet_until(self, text: str, start: int) -> int | None:
         """The earliest place from `start` on where a match may be under way at the end of `text`.
 
         None when `text` holds something to decide from `start` on.
         """
+        ...
+
+    def is_free_of_matches(self, text: str) -> bool:
+        """Whether `text`, which is complete, holds no match. False where that is not easily said."""
         ...
 
 
@@ -52,6 +59,14 @@ class Lane:
         self._at = 0  # before this index of `_text` every rule has decided
         self._ats: list[int] | None = None  # how far each rule has decided, where they differ
         self.horizon = base
+
+    def restart(self) -> None:
+        """Begin a new text where this one, of which everything is decided, ends."""
+        self._text = ""
+        self._base = self._end
+        self._origin = None
+        self._at = 0
+        self._ats = None
 
     def append(self, piece: str) -> list[tuple[int, int, Rule]]:
         """Take the next piece of the original. Returns the matches that became certain, by place, in no order.

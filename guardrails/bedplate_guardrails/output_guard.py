@@ -13,6 +13,7 @@ carry text that was not released.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TypeAlias
 
 import msgspec
@@ -75,11 +76,15 @@ class OutputGuard:
                     if choice.blocked:
                         self._check_blocked()
                 case PartStart():
-                    self._choices[event.choice].start(event, out)
-                    self._check_blocked()
+                    choice = self._choices[event.choice]
+                    choice.start(event, out)
+                    if choice.blocked:
+                        self._check_blocked()
                 case PartEnd():
-                    self._choices[event.choice].end(event, out)
-                    self._check_blocked()
+                    choice = self._choices[event.choice]
+                    choice.end(event, out)
+                    if choice.blocked:
+                        self._check_blocked()
                 case Progress():
                     self._usage = event.usage
                     out.append(event)
@@ -104,10 +109,13 @@ class OutputGuard:
     def _finish(self, event: Finish, out: list[Event]) -> None:
         for choice in self._choices:
             choice.finish(out)
+        self.finished = True
         blocked = {choice.number for choice in self._choices if choice.blocked}
+        if not blocked:
+            out.append(event)
+            return
         stops = tuple(_blocked(stop.choice) if stop.choice in blocked else stop for stop in event.stops)
         out.append(msgspec.structs.replace(event, stops=stops))
-        self.finished = True
 
 
 class _GuardedChoice:
@@ -269,12 +277,10 @@ class _GuardedChoice:
 
 def _joined(event: Delta, batch: Batch, place: int) -> tuple[str, int]:
     """The text of `event` and of what follows it in the same part, and the place after that."""
+    choice, index = event.choice, event.index
     text = event.text
-    while place < len(batch):
-        following = batch[place]
-        if not isinstance(following, Delta):
-            break
-        if following.choice != event.choice or following.index != event.index:
+    for following in islice(batch, place, None):
+        if type(following) is not Delta or following.index != index or following.choice != choice:
             break
         text += following.text
         place += 1

@@ -14,6 +14,7 @@ from bedplate_guardrails.document import GuardrailDocument, checked_document
 from bedplate_guardrails.input_check import refuse_token_output, refuse_token_prompts, screened_request
 from bedplate_guardrails.lane import LanePlan
 from bedplate_guardrails.output_guard import OutputGuard
+from bedplate_guardrails.rules import compile_lanes
 from bedplate_guardrails.screen import Screen
 from bedplate_guardrails.tally import GuardrailFailed, Tally
 
@@ -188,13 +189,9 @@ class Policy:
 def compile_policy(name: str, version: str, document: GuardrailDocument) -> Policy:
     """Compile a document into a policy.
 
-    Takes milliseconds, and a second or more the first time in a process, when guardrails-ai is imported. Raises
-    `InvalidPolicy`, whose message names the place, for a document that breaks a limit or has a pattern that RE2 does
-    not take; `ImportError` when the optional dependency group `guardrails` is not installed.
+    Takes milliseconds. Raises `InvalidPolicy`, whose message names the place, for a document that breaks a limit or
+    has a pattern that RE2 does not take.
     """
-    # guardrails-ai and RE2 are optional dependencies and slow to import
-    from bedplate_guardrails.rules import compile_lanes  # noqa: PLC0415
-
     checked = checked_document(document)
     return Policy(
         name,

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from bedplate_core.verdicts import Side
 from bedplate_guardrails.automaton import AutomatonGate
 from bedplate_guardrails.detector import Rule
+from bedplate_guardrails.detectors.card_number import CardNumber
+from bedplate_guardrails.detectors.email_address import EmailAddress
+from bedplate_guardrails.detectors.ip_address import IpAddress
+from bedplate_guardrails.detectors.phone_number import PhoneNumber
+from bedplate_guardrails.detectors.regex_match import RegexMatch
+from bedplate_guardrails.detectors.text_detector import TextDetector
+from bedplate_guardrails.detectors.words import Words, folded_word
 from bedplate_guardrails.document import GuardrailDocument, InvalidPolicy, PiiType, RuleAction, WordConfig
 from bedplate_guardrails.lane import Gate, LanePlan
-from bedplate_guardrails.validators.card_number import CardNumber
-from bedplate_guardrails.validators.email_address import EmailAddress
-from bedplate_guardrails.validators.ip_address import IpAddress
-from bedplate_guardrails.validators.phone_number import PhoneNumber
-from bedplate_guardrails.validators.regex_match import RegexMatch
-from bedplate_guardrails.validators.text_detector import TextDetector
-from bedplate_guardrails.validators.words import Words, folded_word
 from bedplate_guardrails.views import View
 
 _PII = {

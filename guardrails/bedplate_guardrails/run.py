@@ -62,7 +62,7 @@ class TextRun(Generic[M]):
         self._report = report
         self._solo = Scanner(plans)  # the current part, on its own
         self._carry: Scanner | None = None  # parts before it that a match may join to it
-        self._carry_limit = 0  # only matches that begin before here are the carry's to find
+        self._carry_limit: int = 0  # only matches that begin before here are the carry's to find
         self._text = ""  # what has not left
         self._base = 0  # the place of its first character
         self._cursor = 0  # before this place everything has left or was masked
@@ -106,6 +106,8 @@ class TextRun(Generic[M]):
         """Something between two parts, or before the first."""
         if self.blocked is not None:
             return []
+        if self._cursor == self._solo.end and not self._marks and not self._pending:
+            return [value]  # nothing is held
         self._marks.append((self._solo.end, value))
         return self._release(self._horizon())
 
@@ -114,6 +116,12 @@ class TextRun(Generic[M]):
         if self.blocked is not None:
             return
         end = self._solo.end
+        if self._carry is None and end == self._carry_limit:
+            return  # nothing has come since the last boundary
+        if self._carry is None and self._solo.horizon == end:
+            self._carry_limit = end
+            self._solo.restart()
+            return  # everything is decided, and nothing is under way that the next part could go on with
         self._found(self._solo.settle())
         self._found(self._solo.ended())
         if self._carry is not None:

@@ -44,6 +44,11 @@ class Scanner:
                 findings.extend(self._give_up())
         return findings
 
+    def restart(self) -> None:
+        """Begin a new text where this one ends. Everything in it must be decided: `horizon` is at the end."""
+        for lane in self._lanes:
+            lane.restart()
+
     def _settle_horizon(self) -> None:
         horizon = self.end
         for lane in self._lanes:

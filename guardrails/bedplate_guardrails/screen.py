@@ -66,7 +66,7 @@ class Screen:
 
     def texts(self, texts: Sequence[str]) -> list[str]:
         """Texts that a reader may see one after the other: judged each by itself and joined."""
-        if not texts or (len(texts) == 1 and self._is_quiet(texts[0])):
+        if not texts or (len(texts) == 1 and self.quiet(texts)):
             return list(texts)
         run: TextRun[int] = TextRun(self._plans, self._tally.add)
         pieces: list[str | int] = []
@@ -88,18 +88,19 @@ class Screen:
                 masked[number] += piece
         return masked
 
-    def _is_quiet(self, text: str) -> bool:
-        """Whether the gates say of `text` that it holds no match and that none is under way at its end.
+    def quiet(self, texts: Sequence[str]) -> bool:
+        """Whether the gates say of complete texts, each by itself, that none holds a match.
 
         Most of what people write is, and then nothing has to be set up to say so.
         """
         for plan in self._plans:
-            if plan.gate is None:
+            gate = plan.gate
+            if gate is None:
                 return False
-            view, _ = plan.view.of(text)
             try:
-                if plan.gate.quiet_until(view, 0) != len(view):
-                    return False
+                for text in [" ".join(texts)] if gate.joinable else texts:
+                    if not gate.is_free_of_matches(plan.view.of(text)[0]):
+                        return False
             except Exception as error:
                 raise DetectorFailure("*") from error
         return True
@@ -146,10 +147,16 @@ class Screen:
     def message(self, message: Message) -> Message:
         """A message with all its parts and its participant's name."""
         name = message.name if message.name is None else self.text(message.name)
-        return msgspec.structs.replace(message, parts=self.parts(message.parts), name=name)
+        parts = self.parts(message.parts)
+        if parts is message.parts and name == message.name:
+            return message
+        return msgspec.structs.replace(message, parts=parts, name=name)
 
-    def parts(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+    def parts(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         """The parts of a message. Its texts are judged joined as well, and so is its reasoning."""
+        if len(parts) == 1 and type(only := parts[0]) is Text:
+            text = self.text(only.text)
+            return parts if text == only.text else (Text(text=text),)
         masked: list[Part] = list(parts)
         shown = [place for place, part in enumerate(parts) if _shown(part) is not None]
         for place, text in zip(shown, self.texts([_shown(parts[place]) or "" for place in shown]), strict=True):

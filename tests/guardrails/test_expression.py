@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from bedplate_guardrails.automaton import Automaton, AutomatonGate
 from bedplate_guardrails.detector import Rule
+from bedplate_guardrails.detectors.regex_match import RegexMatch
 from bedplate_guardrails.document import RuleAction
 from bedplate_guardrails.expression import parse_expression
 from bedplate_guardrails.lane import LanePlan
 from bedplate_guardrails.run import TextRun
-from bedplate_guardrails.validators.regex_match import RegexMatch
 from bedplate_guardrails.views import View
 
 ATOMS = ("a", "b", "1", ".", "[ab]", "[^a]", r"\d", r"\w", r"\s", "(?i:A)", r"\x{61}", r"[[:alpha:]1]", r"\Qa.\E", " ")

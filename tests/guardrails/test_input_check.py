@@ -35,8 +35,8 @@ from bedplate_core.messages import (
     Video,
 )
 from bedplate_core.requests import JsonSchemaFormat, NamedTool, Request, TokenPrompt, Tool
+from bedplate_guardrails.detectors.email_address import EmailAddress
 from bedplate_guardrails.policy import GuardrailFailed, InputCheck
-from bedplate_guardrails.validators.email_address import EmailAddress
 from tests.guardrails.guarded import PII, make_policy
 
 POLICY = make_policy(words=["tulip"], pii=dict.fromkeys(PII, "ANONYMIZE"), regexes={"badge": (r"B-\d{4}", "BLOCK")})

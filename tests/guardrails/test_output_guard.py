@@ -34,10 +34,10 @@ from bedplate_core.messages import (
 from bedplate_core.response import Response, collect
 from bedplate_core.usage import Usage
 from bedplate_core.verdicts import Action, Verdict
+from bedplate_guardrails.detectors.email_address import EmailAddress
 from bedplate_guardrails.output_guard import MAX_ARGUMENTS_CHARS
 from bedplate_guardrails.policy import GuardedStream, GuardrailFailed, Policy
 from bedplate_guardrails.scanner import MAX_HOLD_CHARS
-from bedplate_guardrails.validators.email_address import EmailAddress
 from tests.guardrails.guarded import PII, USAGE, Upstream, drain, make_policy, text_events, whole_answer
 
 pytestmark = pytest.mark.anyio

@@ -1,30 +1,19 @@
-"""E-mail addresses."""
+"""`bedplate_guardrails.detectors.email_address` as a guardrails-ai validator."""
 
 from __future__ import annotations
 
+from bedplate_guardrails.detectors.email_address import EmailAddress as Detector
 from bedplate_guardrails.validators.frame import register_validator
-from bedplate_guardrails.validators.pattern_detector import OnFail, PatternDetector
-
-_LETTERS = r"A-Za-z\x{C0}-\x{24F}\x{370}-\x{52F}"
-_LABEL = rf"[{_LETTERS}0-9](?:[{_LETTERS}0-9-]{{0,61}}[{_LETTERS}0-9])?"
-_PATTERN = (
-    rf"[{_LETTERS}0-9_](?:[{_LETTERS}0-9._%+'-]{{0,63}})@"
-    rf"(?:{_LABEL}\.){{1,6}}(?:[{_LETTERS}]{{2,24}}|xn--[A-Za-z0-9-]{{1,40}})"
-)
+from bedplate_guardrails.validators.text_validator import OnFail, TextValidator
 
 
 @register_validator(name="bedplate/email", data_type="string")
-class EmailAddress(PatternDetector):
-    """Addresses `local@domain` with a top-level domain, in Latin, Greek or Cyrillic letters.
-
-    Lengths are those of RFC 5321 (64 for the local part, 63 for a label); quoted local parts and address
-    literals in brackets are not found.
-    """
-
-    cost = "one linear pass over the text"
+class EmailAddress(TextValidator, Detector):
+    """The detector of this name, which says what it finds, for a `Guard`."""
 
     def __init__(self, on_fail: OnFail = None) -> None:
-        super().__init__(_PATTERN, "{EMAIL}", on_fail)
+        Detector.__init__(self)
+        TextValidator.__init__(self, on_fail)
 
 
 __all__ = ["EmailAddress"]

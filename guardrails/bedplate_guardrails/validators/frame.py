@@ -3,6 +3,8 @@
 Its telemetry is on unless a file in the home directory says otherwise, and every `Guard` reads that file again;
 replacing `RC.load` is what keeps it off. `rfc3987_syntax` is an optional part of jsonschema, which does without it
 where it is missing, and takes more than half of the import time.
+
+Importing this raises `ImportError`, which says what to install, where guardrails-ai or a part of it is missing.
 """
 
 from __future__ import annotations
@@ -26,6 +28,11 @@ try:
         Validator,
         register_validator,
     )
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"bedplate_guardrails.validators needs guardrails-ai (no module {error.name!r}): "
+        "pip install 'bedplate[guardrails]'"
+    ) from error
 finally:
     if _absent:
         del sys.modules[_SLOW]

@@ -1,29 +1,19 @@
-"""A guardrail's own regular expressions."""
+"""`bedplate_guardrails.detectors.regex_match` as a guardrails-ai validator."""
 
 from __future__ import annotations
 
+from bedplate_guardrails.detectors.regex_match import RegexMatch as Detector
 from bedplate_guardrails.validators.frame import register_validator
-from bedplate_guardrails.validators.pattern_detector import OnFail, PatternDetector
-from bedplate_guardrails.views import plain_char
+from bedplate_guardrails.validators.text_validator import OnFail, TextValidator
 
 
 @register_validator(name="bedplate/regex", data_type="string")
-class RegexMatch(PatternDetector):
-    """Matches of a pattern in RE2's syntax, longest first, in the plain view of the text.
-
-    Raises `ValueError` for a pattern that RE2 does not take (look-around and back-references among them), that
-    matches the empty string, or that names a character which the view never shows, so that it could never match.
-    """
-
-    cost = "one linear pass over the text"
+class RegexMatch(TextValidator, Detector):
+    """The detector of this name, which says what it finds, for a `Guard`."""
 
     def __init__(self, name: str, pattern: str, on_fail: OnFail = None) -> None:
-        super().__init__(pattern, f"{{{name}}}", on_fail)
-        for char in sorted(self._expression.literals):
-            shown = plain_char(char)
-            if shown != char:
-                instead = f"write {shown!r}" if shown else "it is removed before matching"
-                raise ValueError(f"the pattern names U+{ord(char):04X}, which is never seen: {instead}")
+        Detector.__init__(self, name, pattern)
+        TextValidator.__init__(self, on_fail)
 
 
 __all__ = ["RegexMatch"]

@@ -24,6 +24,7 @@ class FailResult(ValidationResult):
 
 class Validator:
     rail_alias: str
+    on_fail_descriptor: str | OnFailAction
     def __init__(
         self, on_fail: Callable[[Any, FailResult], Any] | OnFailAction | None = ..., **kwargs: Any
     ) -> None: ...
@@ -34,3 +35,5 @@ class Validator:
 V = TypeVar("V", bound=type[Validator])
 
 def register_validator(name: str, data_type: str | list[str]) -> Callable[[V], V]: ...
+
+validators_registry: dict[str, type[Validator]]

@@ -1,11 +1,11 @@
-"""What the detectors have in common: a guardrails-ai validator over a text that is also a `Detector`."""
+"""What makes a detector a guardrails-ai validator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from bedplate_guardrails.detector import Decision
+from bedplate_guardrails.detectors.text_detector import TextDetector
 from bedplate_guardrails.validators.frame import (
     ErrorSpan,
     FailResult,
@@ -14,39 +14,19 @@ from bedplate_guardrails.validators.frame import (
     ValidationResult,
     Validator,
 )
-from bedplate_guardrails.views import View, ViewName
 
 OnFail: TypeAlias = OnFailAction | Callable[[Any, FailResult], Any] | None
 
 
-class TextDetector(Validator):
+class TextValidator(Validator, TextDetector):
     """A validator that fails with the places of what it found and, as the fix, the text with them masked.
 
-    Subclasses set `view`, `max_match_chars`, `cost` and `gate` and implement `decide`, as
-    `bedplate_guardrails.detector.Detector` says.
+    A validator of ours inherits from this, then from its detector, and initialises both: first the detector, which is
+    a `Detector` like any other, then this with the action on failure. It is registered under `bedplate/...`.
     """
 
-    view: ViewName = "plain"
-    max_match_chars: int | None = None
-    cost: str = ""
-    gate: tuple[str, str] | None = None
-
-    def __init__(self, mask: str, on_fail: OnFail = None) -> None:
-        super().__init__(on_fail=on_fail)
-        self.mask = mask
-        self._view = View(self.view)
-
-    def decide(self, text: str, start: int, ended: bool) -> Decision:
-        """What is certain from `start` on; see `Detector.decide`."""
-        raise NotImplementedError
-
-    def find(self, text: str) -> tuple[tuple[int, int], ...]:
-        """Every match in a complete text, as `(start, end)` in its characters, in order, not overlapping."""
-        view, places = self._view.of(text)
-        spans = self.decide(view, 0, True).spans
-        if places is None:
-            return tuple(spans)
-        return tuple((places[start], places[end - 1] + 1) for start, end in spans)
+    def __init__(self, on_fail: OnFail) -> None:
+        Validator.__init__(self, on_fail=on_fail)
 
     def _validate(self, value: Any, metadata: dict[str, Any]) -> ValidationResult:
         """guardrails-ai's entry: fails when `value` holds a match. A value that is no text has none."""
@@ -69,4 +49,4 @@ class TextDetector(Validator):
         return self._validate(value, metadata)
 
 
-__all__ = ["OnFail", "TextDetector"]
+__all__ = ["OnFail", "TextValidator"]

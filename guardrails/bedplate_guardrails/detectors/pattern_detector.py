@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from bedplate_guardrails.automaton import MAX_PATTERN_BYTES, Automaton, AutomatonGate
 from bedplate_guardrails.detector import Decision
+from bedplate_guardrails.detectors.text_detector import TextDetector
 from bedplate_guardrails.expression import parse_expression
-from bedplate_guardrails.validators.text_detector import OnFail, TextDetector
 
 
 class Judged(NamedTuple):
@@ -27,8 +27,8 @@ class PatternDetector(TextDetector):
     is complete already; so which match is found does not depend on how the text arrived.
     """
 
-    def __init__(self, pattern: str, mask: str, on_fail: OnFail = None) -> None:
-        super().__init__(mask, on_fail)
+    def __init__(self, pattern: str, mask: str) -> None:
+        super().__init__(mask)
         Automaton(pattern)  # RE2 says what is wrong with a pattern better than the parser does
         expression = parse_expression(pattern)
         if expression.min_chars == 0:
