@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bedplate_core.errors import InvalidRequest
 from bedplate_gateway.dialects.openai import ChatExchange, CompletionExchange, EmbeddingsExchange, error_reply
+from tests.dialects.mangled import Mangled
 
 REQUESTS = Path(__file__).parent.parent / "wire" / "openai" / "requests"
 SEEDS = [json.loads(path.read_text()) for path in sorted(REQUESTS.glob("*.json")) if ".canonical" not in path.name]
@@ -21,50 +22,11 @@ DECODERS: list[Callable[[bytes], Any]] = [
     CompletionExchange.decode,
     EmbeddingsExchange.decode,
 ]
-NAMES = sorted({name for seed in SEEDS for name in seed} | {"audio", "store", "host", "type", "role", "content"})
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**70), 2**70),
-    st.floats(allow_nan=False),
-    st.text(max_size=12),
-    st.sampled_from(["text", "image_url", "tool", "assistant", "function", "data:image/png;base64,", "https://a"]),
+MANGLED = Mangled(
+    SEEDS,
+    names={"audio", "store", "host", "type", "role", "content"},
+    words=["text", "image_url", "tool", "assistant", "function", "data:image/png;base64,", "https://a"],
 )
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner),
-    max_leaves=8,
-)
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container in `value` with each of its keys."""
-    found: list[tuple[Any, Any]] = []
-    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    for key in list(keys):
-        found.append((value, key))
-        found.extend(places(value[key]))
-    return found
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    body = json.loads(json.dumps(draw(st.sampled_from(SEEDS))))
-    for _ in range(draw(st.integers(1, 3))):
-        spots = places(body)
-        if not spots:
-            break
-        container, key = draw(st.sampled_from(spots))
-        kind = draw(st.sampled_from(["replace", "delete", "add", "repeat"]))
-        if kind == "replace":
-            container[key] = draw(VALUES)
-        elif kind == "delete":
-            del container[key]
-        elif isinstance(container, dict):
-            container[draw(st.sampled_from(NAMES) | st.text(max_size=6))] = draw(VALUES)
-        else:
-            container.append(container[key] if kind == "repeat" else draw(VALUES))
-    return json.dumps(body).encode()
 
 
 def check(body: bytes) -> None:
@@ -77,13 +39,13 @@ def check(body: bytes) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(mutated())
+@given(MANGLED.bodies())
 def test_mutations_of_valid_bodies(body: bytes) -> None:
     check(body)
 
 
 @settings(max_examples=200, deadline=None)
-@given(mutated(), st.integers(0, 2**16), st.binary(min_size=1, max_size=3))
+@given(MANGLED.bodies(), st.integers(0, 2**16), st.binary(min_size=1, max_size=3))
 def test_mutations_of_bytes(body: bytes, place: int, noise: bytes) -> None:
     place %= len(body)
     check(body[:place] + noise + body[place + len(noise) :])

@@ -19,7 +19,7 @@ import msgspec
 
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
 from bedplate_core.jsonvalue import JSON, JSONObject
-from bedplate_gateway.dialects.limits import MAX_JSON_DEPTH, MAX_MESSAGE_CHARS, MAX_SCHEMA_BYTES
+from bedplate_gateway.dialects.limits import MAX_JSON_DEPTH, MAX_MESSAGE_CHARS, MAX_NAME_CHARS, MAX_SCHEMA_BYTES
 
 T = TypeVar("T")
 
@@ -109,11 +109,13 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, rules: FieldRules
     wire = _decode(decoder, body, rules.tags)
     raw = _decode(_RAW_FIELDS, body)
     extensions: dict[str, JSON] = {}
+    if raw.keys() <= rules.mapped:
+        return wire, extensions
     for name in raw:
         if name in rules.mapped or name in rules.ignored:
             continue
         if only_gateway_sets(name):
-            shown = clip(name, 64)
+            shown = clip(name, MAX_NAME_CHARS)
             raise InvalidRequest(f"{shown}: is set by the gateway and cannot be sent by a client", param=shown)
         value = _extension(name, raw[name])
         refused = rules.refused.get(name)
@@ -123,6 +125,11 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, rules: FieldRules
         elif value is not None:
             extensions[name] = value
     return wire, extensions
+
+
+def raw_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level fields of `body`, undecoded. Raises `InvalidRequest` for what is no JSON object."""
+    return _decode(_RAW_FIELDS, body)
 
 
 def only_gateway_sets(name: str) -> bool:
@@ -142,13 +149,21 @@ def bounded_schema(schema: Mapping[str, Any], param: str) -> JSONObject:
     return value
 
 
+def bounded_json(value: JSON, param: str) -> JSON:
+    """`value` itself. Raises `InvalidRequest` when it is deeper than `MAX_JSON_DEPTH`, whatever its size."""
+    _bounded_depth(value, param)
+    return value
+
+
 def clip(text: str, chars: int = MAX_MESSAGE_CHARS) -> str:
     """`text`, cut to `chars` characters, so that an error cannot be made to carry a body back."""
     return text if len(text) <= chars else f"{text[: chars - 3]}..."
 
 
 def _extension(name: str, raw: msgspec.Raw) -> JSON:
-    param = clip(name, 64)
+    param = clip(name, MAX_NAME_CHARS)
+    if param != name:  # no upstream has such a field, and an upstream's refusal would repeat the whole name
+        raise InvalidRequest(f"{param}: is not a field; names have at most {MAX_NAME_CHARS} characters", param=param)
     if len(memoryview(raw)) > MAX_SCHEMA_BYTES:
         raise InvalidRequest(f"{param}: is larger than {MAX_SCHEMA_BYTES} bytes", param=param)
     try:
@@ -219,9 +234,11 @@ __all__ = [
     "FieldRules",
     "Refused",
     "Tags",
+    "bounded_json",
     "bounded_schema",
     "clip",
     "decode_body",
     "invalid",
     "only_gateway_sets",
+    "raw_fields",
 ]

@@ -22,6 +22,16 @@ MAX_TOOLS: Final = 128
 MAX_INPUTS: Final = 2048
 """Texts in one embeddings request."""
 
+MAX_RANKED_TEXTS: Final = 1024
+"""Documents in one reranking, or texts on either side of one scoring."""
+
+MAX_TOKEN_IDS: Final = 1 << 20
+"""Token ids in one detokenization: more than any model's context."""
+
+MAX_FORM_PARTS: Final = 64
+MAX_FORM_FIELD_BYTES: Final = 64 * 1024
+"""One field of a form that is not a file; a file is bounded by the body."""
+
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 """A JSON schema, or one extension field, encoded as JSON."""
 
@@ -35,3 +45,6 @@ MAX_TOKENS: Final = 2**31 - 1
 
 MAX_MESSAGE_CHARS: Final = 400
 """Of an error message that quotes the client."""
+
+MAX_NAME_CHARS: Final = 64
+"""Of a field that the dialect does not know."""

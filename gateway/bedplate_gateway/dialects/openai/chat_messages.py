@@ -36,9 +36,15 @@ def canonical_messages(sent: Sequence[wire.ChatMessage], *, continues: bool) -> 
 
     Raises `InvalidRequest` or `UnsupportedFeature` with the path of the field.
     """
-    messages = tuple(_message(message, number) for number, message in enumerate(sent))
-    _check_tool_order(messages, continues=continues)
-    return messages
+    messages: list[Message] = []
+    tools = False  # whether anything calls or answers a tool; most conversations have no such order to check
+    for number, message in enumerate(sent):
+        messages.append(_message(message, number))
+        if isinstance(message, wire.ToolMessage) or (isinstance(message, wire.AssistantMessage) and message.tool_calls):
+            tools = True
+    if tools:
+        _check_tool_order(messages, continues=continues)
+    return tuple(messages)
 
 
 def _message(sent: wire.ChatMessage, number: int) -> Message:
@@ -114,9 +120,9 @@ def _tool_parts(sent: wire.ToolMessage, number: int) -> tuple[Part, ...]:
 def _assistant_parts(sent: wire.AssistantMessage, number: int) -> tuple[Part, ...]:
     """Reasoning, text, refusal and calls, in the order in which a model makes them."""
     at = f"messages[{number}]"
-    for name, value in (("audio", sent.audio), ("function_call", sent.function_call)):
-        if value is not None:
-            raise UnsupportedFeature(f"{at}.{name}: is not supported", param=f"{at}.{name}")
+    if sent.audio is not None or sent.function_call is not None:
+        param = f"{at}.{'audio' if sent.audio is not None else 'function_call'}"
+        raise UnsupportedFeature(f"{param}: is not supported", param=param)
     parts: list[Part] = []
     reasoning = sent.reasoning if sent.reasoning is not None else sent.reasoning_content
     if reasoning:

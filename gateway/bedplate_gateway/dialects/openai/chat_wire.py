@@ -357,7 +357,6 @@ REFUSED: Final[Mapping[str, Refused]] = MappingProxyType(
         "functions": Refused("Send `tools` instead.", ([],)),
         "modalities": Refused('Models answer in text here: leave it out or send ["text"].', (["text"],)),
         "moderation": Refused("Guardrails are set by the project's policy."),
-        "prediction": Refused("Predicted outputs are not available on the fleet."),
         "store": Refused("Chat completions are not stored; a session keeps a conversation.", (False,)),
         "web_search_options": Refused("The gateway does not search the web."),
     }

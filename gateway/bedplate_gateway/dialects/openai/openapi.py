@@ -15,6 +15,18 @@ from bedplate_gateway.dialects.openai.completion_wire import Completion, Complet
 from bedplate_gateway.dialects.openai.embeddings import CreateEmbeddingResponse, EmbeddingsRequest
 from bedplate_gateway.dialects.openai.errors import ErrorBody
 from bedplate_gateway.dialects.openai.models import Model, ModelList
+from bedplate_gateway.dialects.openai.ranking import RerankBody, RerankReply, ScoreBody, ScoreReply
+from bedplate_gateway.dialects.openai.responses_events import ResponseCompleted
+from bedplate_gateway.dialects.openai.responses_reply import ResponseObject
+from bedplate_gateway.dialects.openai.responses_stored import DeletedResponse, ResponseItemList
+from bedplate_gateway.dialects.openai.responses_wire import ResponsesRequest
+from bedplate_gateway.dialects.openai.tokens import DetokenizeBody, DetokenizeReply, TokenizeBody, TokenizeReply
+from bedplate_gateway.dialects.openai.transcription import (
+    Transcription,
+    TranscriptionForm,
+    TranscriptionVerbose,
+    TranslationForm,
+)
 
 SCHEMA_PREFIX: Final = "OpenAI"
 
@@ -28,7 +40,24 @@ _BODIES: Final = (
     CreateEmbeddingResponse,
     Model,
     ModelList,
+    TokenizeBody,
+    TokenizeReply,
+    DetokenizeBody,
+    DetokenizeReply,
+    RerankBody,
+    RerankReply,
+    ScoreBody,
+    ScoreReply,
+    TranscriptionForm,
+    TranslationForm,
+    Transcription,
+    TranscriptionVerbose,
     ErrorBody,
+    ResponsesRequest,
+    ResponseObject,
+    ResponseCompleted,
+    ResponseItemList,
+    DeletedResponse,
 )
 _PYTHON_ONLY: Final = re.compile(r"\(\?!\\n\)$")
 

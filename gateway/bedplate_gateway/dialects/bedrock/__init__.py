@@ -1,0 +1,1 @@
+"""The Bedrock dialect: the runtime's wire, as botocore and the AWS SDKs speak it."""
