@@ -10,29 +10,45 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
-from litestar.types import ASGIApp
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
+from litestar.types import ASGIApp, Scope
 from prometheus_client import CollectorRegistry
 
 from bedplate_core.errors import GatewayError, StoreUnavailable
 from bedplate_gateway.access.keyring import read_keyring
+from bedplate_gateway.access.principal import Principal
 from bedplate_gateway.catalogue.catalogue import CHANGE_CHANNEL, Catalogue
 from bedplate_gateway.catalogue.secrets import Secrets
 from bedplate_gateway.database import database_config
-from bedplate_gateway.dialects.openai.errors import error_reply
+from bedplate_gateway.engine.answer import Call
 from bedplate_gateway.engine.engine import Engine
+from bedplate_gateway.engine.guarded_fetch import GuardedFetch
+from bedplate_gateway.engine.media import MediaGuard
 from bedplate_gateway.records.metrics import Metrics
 from bedplate_gateway.records.recorder import Recorder
 from bedplate_gateway.settings import Settings
 from bedplate_gateway.version import VERSION
+from bedplate_gateway.web.anthropic_routes import ANTHROPIC_ROUTES
+from bedplate_gateway.web.audio_routes import AUDIO_ROUTES
+from bedplate_gateway.web.authentication import Authentication
 from bedplate_gateway.web.authorization import authorization
+from bedplate_gateway.web.bedrock_invoke_routes import BEDROCK_INVOKE_ROUTES
+from bedplate_gateway.web.bedrock_model_routes import BEDROCK_MODEL_ROUTES
+from bedplate_gateway.web.bedrock_routes import BEDROCK_ROUTES
+from bedplate_gateway.web.dialect_of import dialect_in
 from bedplate_gateway.web.documentation import DOCUMENTATION_ROUTES
-from bedplate_gateway.web.edge import Edge
+from bedplate_gateway.web.edge import Edge, call_id_of, started_s_of
 from bedplate_gateway.web.openai_routes import OPENAI_ROUTES
 from bedplate_gateway.web.operations_routes import OPERATIONS_ROUTES
 from bedplate_gateway.web.problems import gateway_error, http_error, internal_error
+from bedplate_gateway.web.responses_routes import RESPONSES_ROUTES
 from bedplate_gateway.web.services import SERVICES, Services
 from bedplate_gateway.web.session_routes import SESSION_ROUTES
+from bedplate_gateway.web.vllm_routes import VLLM_ROUTES
+from bedplate_providers.deadlines import Deadlines
 from bedplate_sessions.store import Sessions
+from bedplate_sessions.stored_responses import StoredResponses
 from bedplate_store.database import Database
 from bedplate_store.listener import Listener
 from bedplate_store.locks import KeyedLocks
@@ -40,6 +56,17 @@ from bedplate_store.row_writer import RowWriter
 
 _FIRST_LOAD_ATTEMPTS = 30
 _FIRST_LOAD_PAUSE_S = 1.0
+
+
+class LeanLitestar(Litestar):
+    """Litestar without the plugins it adds for whatever is installed beside it.
+
+    Pydantic's, whose two versions of models no handler of ours takes or returns, imports 9 MB of modules.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 class Application:
@@ -51,26 +78,44 @@ class Application:
         self._database = Database(config)
         self._locks = KeyedLocks(config)
         self._writer = RowWriter(config, table="invocation", spool=settings.spool_path)
-        self._catalogue = Catalogue(self._database, Secrets(settings.secrets_path), settings.response_timeout_s)
+        keyring = read_keyring(settings.master_key_path)
+        self._catalogue = Catalogue(
+            self._database, Secrets(settings.secrets_path), keyring, settings.response_timeout_s
+        )
         self._listener = Listener(config, CHANGE_CHANNEL, self._catalogue.reload)
         metrics = Metrics(CollectorRegistry())
-        keyring = read_keyring(settings.master_key_path)
         sessions = Sessions(self._database, self._locks)
+        self._media = MediaGuard(GuardedFetch() if settings.media_fetch else None)
         self._engine = Engine(
             catalogue=self._catalogue,
             recorder=Recorder(self._writer, metrics),
             keyring=keyring,
+            media=self._media,
         )
         self.services = Services(
             settings=settings,
             catalogue=self._catalogue,
             database=self._database,
             sessions=sessions,
+            stored_responses=StoredResponses(self._database),
             engine=self._engine,
             metrics=metrics,
+            deadlines=Deadlines(),
         )
-        self.litestar = Litestar(
-            route_handlers=[*OPENAI_ROUTES, *SESSION_ROUTES, *OPERATIONS_ROUTES, *DOCUMENTATION_ROUTES],
+        self.litestar = LeanLitestar(
+            route_handlers=[
+                *OPENAI_ROUTES,
+                *AUDIO_ROUTES,
+                *VLLM_ROUTES,
+                *RESPONSES_ROUTES,
+                *ANTHROPIC_ROUTES,
+                *BEDROCK_ROUTES,
+                *BEDROCK_INVOKE_ROUTES,
+                *BEDROCK_MODEL_ROUTES,
+                *SESSION_ROUTES,
+                *OPERATIONS_ROUTES,
+                *DOCUMENTATION_ROUTES,
+            ],
             middleware=[authorization],
             exception_handlers={
                 GatewayError: gateway_error,
@@ -83,9 +128,25 @@ class Application:
             request_max_body_size=settings.max_body_bytes,
             state=State({SERVICES: self.services}),
         )
-        self.asgi: ASGIApp = Edge(
-            self.litestar, catalogue=self._catalogue, keyring=keyring, error_reply=error_reply, metrics=metrics
+        authentication = Authentication(
+            catalogue=self._catalogue,
+            keyring=keyring,
+            max_body_bytes=settings.max_body_bytes,
+            refuse=self._refuse,
         )
+        self.asgi: ASGIApp = Edge(self.litestar, authentication=authentication, metrics=metrics)
+
+    async def _refuse(self, scope: Scope, principal: Principal, error: GatewayError) -> None:
+        """Put a refused signature on record."""
+        call = Call(
+            id=call_id_of(scope),
+            principal=principal,
+            dialect=dialect_in(scope).name,
+            operation="authenticate",
+            started_s=started_s_of(scope),
+            timeout_s=self._settings.response_timeout_s,
+        )
+        await self._engine.refuse(call, error)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Litestar | None = None) -> AsyncGenerator[None, None]:
@@ -93,6 +154,8 @@ class Application:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._database.aclose)
             stack.push_async_callback(self._locks.aclose)
+            stack.callback(self.services.deadlines.close)
+            stack.callback(self._media.close)
             await self._writer.start()
             stack.push_async_callback(self._writer.aclose)
             stack.push_async_callback(self._catalogue.aclose)

@@ -19,7 +19,7 @@ def application() -> ASGIApp:
     # What exists now lives as long as the process: keep the collector from walking it on every pass.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 50, 1000)
     return app
 
 

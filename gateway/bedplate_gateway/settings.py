@@ -45,6 +45,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Address to listen on. BEDPLATE_HOST."""
     port: int = DEFAULT_PORT
     """TCP port to listen on. BEDPLATE_PORT."""
+    tls_certificate: Path | None = None
+    """File with the certificate (PEM, with its chain) for TLS; without it the gateway speaks plain HTTP.
+    BEDPLATE_TLS_CERTIFICATE."""
+    tls_key: Path | None = None
+    """File with the certificate's key (PEM). BEDPLATE_TLS_KEY."""
+    tls_ca: Path | None = None
+    """File with the authority (PEM) by which clients on this machine check the certificate, if not one of the
+    system's. BEDPLATE_TLS_CA."""
     workers: int = 1
     """Gateway processes. BEDPLATE_WORKERS."""
     database_url: str | None = None
@@ -59,8 +67,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Folder for records while Postgres is away. BEDPLATE_SPOOL_DIR, default `spool` in home."""
     log_format: str = "auto"
     """`json`, `console` or `auto` (console on a terminal). BEDPLATE_LOG_FORMAT."""
-    max_body_bytes: int = 20 * 1024 * 1024
-    """Largest request body. BEDPLATE_MAX_BODY_BYTES."""
+    max_body_bytes: int = 25 * 1024 * 1024
+    """Largest request body; InvokeModel's own limit is 25,000,000 bytes. BEDPLATE_MAX_BODY_BYTES."""
+    media_fetch: bool = False
+    """Whether pictures, sound and files that a client names by `https:` address are fetched from the public internet.
+    BEDPLATE_MEDIA_FETCH."""
     response_timeout_s: float = 900.0
     """Longest time one answer may take, the client's reading included. BEDPLATE_RESPONSE_TIMEOUT_S."""
     drain_timeout_s: float = 30.0
@@ -78,7 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def base_url(self) -> str:
         """Where a client on this machine reaches the gateway."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - compared, not bound
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "http" if self.tls_certificate is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def master_key_path(self) -> Path:
@@ -99,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def credentials_path(self) -> Path:
         """Where `bedplate up` leaves the first administrator key."""
         return self.home / "credentials"
+
+    @property
+    def key_pair_path(self) -> Path:
+        """Where `bedplate up` leaves that key's pair: the access key id and the secret, a line each."""
+        return self.home / "credentials.aws"
 
 
 def settings_from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -122,6 +139,8 @@ def settings_from_environment(environ: Mapping[str, str] | None = None, **overri
         value = getattr(settings, name)
         if not least <= value <= most:
             raise SettingsError(f"BEDPLATE_{name.upper()}: {value} is not between {least} and {most}")
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise SettingsError("BEDPLATE_TLS_CERTIFICATE and BEDPLATE_TLS_KEY: TLS needs both or neither")
     if settings.log_format not in LOG_FORMATS:
         raise SettingsError(f"BEDPLATE_LOG_FORMAT: {settings.log_format!r} is none of {', '.join(LOG_FORMATS)}")
     return settings
@@ -133,7 +152,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
     for field in msgspec.structs.fields(Settings):
         value = getattr(settings, field.name)
         if value is not None:
-            variables[_VARIABLES.get(field.name, f"BEDPLATE_{field.name.upper()}")] = str(value)
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            variables[_VARIABLES.get(field.name, f"BEDPLATE_{field.name.upper()}")] = text
     return variables
 
 

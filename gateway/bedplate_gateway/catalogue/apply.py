@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from bedplate_core.jsonvalue import JSON
+from bedplate_gateway.catalogue.compile import with_secrets
 from bedplate_gateway.catalogue.repository import (
     delete_others,
     ensure_project,
@@ -28,7 +29,6 @@ from bedplate_gateway.catalogue.resources import (
 from bedplate_gateway.catalogue.secrets import SecretError, Secrets
 from bedplate_guardrails.document import InvalidPolicy
 from bedplate_guardrails.policy import compile_policy
-from bedplate_providers.endpoints import VllmEndpoint
 from bedplate_store.database import Database
 
 
@@ -129,25 +129,28 @@ def _check_alone(resource: Resource, secrets: Secrets) -> None:
         match resource:
             case GuardrailResource():
                 compile_policy(resource.name, "draft", resource.spec)
-            case ProviderResource(spec=VllmEndpoint(api_key=str() as reference)):
-                secrets.resolve(reference)
-            case ProviderResource() | ModelResource() | ProjectResource():
+            case ProviderResource():
+                with_secrets(resource.spec, secrets)
+            case ModelResource() | ProjectResource():
                 pass
     except (InvalidPolicy, SecretError) as error:
         raise ResourceError(f"{kind(resource)} {resource.name!r}: {error}") from None
 
 
 def _check_references(resource: Resource, scopes: Mapping[str, str], known: set[tuple[str, str, str]]) -> None:
-    wanted: tuple[str, str, str] | None = None
+    wanted: list[tuple[str, str, str]] = []
     match resource:
         case ModelResource():
-            wanted = ("Provider", "", resource.spec.provider)
+            wanted = [("Provider", "", resource.spec.provider)]
+            wanted += [("Model", "", name) for name in resource.spec.fallbacks]
         case ProjectResource() if resource.spec.guardrail is not None:
-            wanted = ("Guardrail", scopes[resource.name], resource.spec.guardrail)
+            wanted = [("Guardrail", scopes[resource.name], resource.spec.guardrail)]
         case _:
             pass
-    if wanted is not None and wanted not in known:
-        raise ResourceError(f"{kind(resource)} {resource.name!r}: {wanted[0].lower()} {wanted[2]!r} does not exist")
+    for reference in wanted:
+        if reference not in known:
+            named = f"{reference[0].lower()} {reference[2]!r}"
+            raise ResourceError(f"{kind(resource)} {resource.name!r}: {named} does not exist")
 
 
 def _scope(resource: Resource, scopes: Mapping[str, str]) -> str:

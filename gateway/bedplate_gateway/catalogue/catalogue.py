@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from bedplate_core.errors import StoreUnavailable
+from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.catalogue import compile as compiling
 from bedplate_gateway.catalogue.pool import ProviderPool
 from bedplate_gateway.catalogue.repository import list_keys, list_projects, list_resources
@@ -22,9 +23,10 @@ _log = structlog.stdlib.get_logger("bedplate.catalogue")
 class Catalogue:
     """Holds the current snapshot. Reading it costs an attribute; replacing it disturbs no call under way."""
 
-    def __init__(self, database: Database, secrets: Secrets, retire_timeout_s: float) -> None:
+    def __init__(self, database: Database, secrets: Secrets, keyring: Keyring, retire_timeout_s: float) -> None:
         self._database = database
         self._secrets = secrets
+        self._keyring = keyring
         self._providers = ProviderPool(retire_timeout_s)
         self._policies = compiling.PolicyCache()
         self._loading = asyncio.Lock()
@@ -48,9 +50,11 @@ class Catalogue:
             # Compiling policies is a matter of milliseconds, but the first loads the guardrail library: off the loop.
             found = await asyncio.to_thread(compiling.declared, rows.resources, self._secrets)
             projects = await asyncio.to_thread(compiling.projects, rows.projects, found, self._policies)
+            key_pairs = await asyncio.to_thread(compiling.key_pairs, rows.keys, self._keyring)
             providers = await self._providers.reconcile(found.endpoints)
             self.snapshot = Snapshot(
                 keys=compiling.keys(rows.keys),
+                key_pairs=key_pairs,
                 routes=compiling.routes(found.models, providers),
                 projects=projects,
             )

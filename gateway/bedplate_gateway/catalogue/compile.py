@@ -9,7 +9,8 @@ import msgspec
 import structlog
 
 from bedplate_core.ids import ProjectId
-from bedplate_gateway.access.credentials import KeyEntry
+from bedplate_gateway.access.credentials import KeyEntry, KeyPair
+from bedplate_gateway.access.keyring import Keyring, KeyringError
 from bedplate_gateway.access.principal import Principal
 from bedplate_gateway.catalogue.pool import Lease
 from bedplate_gateway.catalogue.repository import KeyRow, ProjectRow, ResourceRow
@@ -25,7 +26,8 @@ from bedplate_gateway.catalogue.resources import (
 from bedplate_gateway.catalogue.secrets import SecretError, Secrets
 from bedplate_gateway.catalogue.snapshot import Project, Route
 from bedplate_guardrails.policy import Policy, compile_policy
-from bedplate_providers.endpoints import Endpoint, VllmEndpoint
+from bedplate_providers.credential import Credential
+from bedplate_providers.endpoints import Endpoint
 
 _log = structlog.stdlib.get_logger("bedplate.catalogue")
 
@@ -60,7 +62,7 @@ def declared(rows: Sequence[ResourceRow], secrets: Secrets) -> Declared:
             resource: Resource = decode_resource({"kind": row.kind, "name": row.name, "spec": row.spec})
             match resource:
                 case ProviderResource():
-                    endpoints[row.name] = _with_secrets(resource.spec, secrets)
+                    endpoints[row.name] = with_secrets(resource.spec, secrets)
                 case ModelResource():
                     models[row.name] = (resource, row)
                 case GuardrailResource():
@@ -90,6 +92,8 @@ def routes(models: Mapping[str, tuple[ModelResource, ResourceRow]], providers: M
             created_s=int(row.updated_at.timestamp()),
             revision=row.revision,
             pooled=lease,
+            attempts=resource.spec.attempts,
+            fallbacks=resource.spec.fallbacks,
         )
     return found
 
@@ -105,6 +109,28 @@ def keys(rows: Sequence[KeyRow]) -> dict[bytes, KeyEntry]:
         for row in rows
         if row.revoked_at is None and (row.expires_at is None or row.expires_at.timestamp() > now)
     }
+
+
+def key_pairs(rows: Sequence[KeyRow], keyring: Keyring) -> dict[str, KeyPair]:
+    """The pairs of the keys that are not revoked, by access key id. Expired ones stay, so that their callers learn why.
+
+    A secret that does not open is logged, and its pair works no more; the others do.
+    """
+    found: dict[str, KeyPair] = {}
+    for row in rows:
+        if row.revoked_at is not None or row.access_key_id is None or row.sealed_secret is None:
+            continue
+        try:
+            secret = Credential(keyring.open_secret(row.access_key_id, row.sealed_secret))
+        except KeyringError as error:
+            _log.error("access_key_unusable", key_id=row.id, reason=str(error))
+            continue
+        found[row.access_key_id] = KeyPair(
+            principal=Principal(key_id=row.id, project=row.project_id, role=row.role),
+            expires_s=row.expires_at.timestamp() if row.expires_at else None,
+            secret=secret,
+        )
+    return found
 
 
 def projects(rows: Sequence[ProjectRow], found: Declared, compiled: PolicyCache) -> dict[ProjectId, Project]:
@@ -144,12 +170,11 @@ class PolicyCache:
         return self._policies[key], None
 
 
-def _with_secrets(endpoint: Endpoint, secrets: Secrets) -> Endpoint:
-    match endpoint:
-        case VllmEndpoint() if endpoint.api_key is not None:
-            return msgspec.structs.replace(endpoint, api_key=secrets.resolve(endpoint.api_key))
-        case _:
-            return endpoint
+def with_secrets(endpoint: Endpoint, secrets: Secrets) -> Endpoint:
+    """`endpoint` with its references to secrets resolved. Raises `SecretError`."""
+    values = {name: getattr(endpoint, name) for name in endpoint.SECRETS}
+    found = {name: secrets.resolve(value) for name, value in values.items() if value is not None}
+    return msgspec.structs.replace(endpoint, **found) if found else endpoint
 
 
-__all__ = ["Declared", "PolicyCache", "Rows", "declared", "keys", "projects", "routes"]
+__all__ = ["Declared", "PolicyCache", "Rows", "declared", "key_pairs", "keys", "projects", "routes", "with_secrets"]

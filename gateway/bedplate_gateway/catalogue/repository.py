@@ -25,7 +25,10 @@ class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `api_key`; `hint` is the end of the key as its owner knows it."""
+    """A row of `api_key`; `hint` is the end of the key as its owner knows it.
+
+    `access_key_id` and `sealed_secret` are None unless the key also has a pair to sign requests with.
+    """
 
     id: KeyId
     project_id: ProjectId
@@ -37,6 +40,8 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    access_key_id: str | None = None
+    sealed_secret: bytes | None = None
 
 
 class ResourceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,13 +80,16 @@ async def insert_key(
     key_hash: bytes,
     hint: str,
     expires_at: datetime | None,
+    access_key_id: str | None = None,
+    sealed_secret: bytes | None = None,
 ) -> KeyId:
-    """Store a new key's hash and return its id."""
+    """Store a new key's hash, and its pair if it has one, and return its id."""
     key_id = new_key_id()
     await connection.execute(
         text(
-            "INSERT INTO api_key (id, project_id, name, role, key_hash, hint, created_at, expires_at)"
-            " VALUES (:id, :project, :name, :role, :hash, :hint, now(), :expires)"
+            "INSERT INTO api_key (id, project_id, name, role, key_hash, hint, created_at, expires_at,"
+            " access_key_id, sealed_secret)"
+            " VALUES (:id, :project, :name, :role, :hash, :hint, now(), :expires, :access_key, :sealed)"
         ),
         {
             "id": key_id,
@@ -91,6 +99,8 @@ async def insert_key(
             "hash": key_hash,
             "hint": hint,
             "expires": expires_at,
+            "access_key": access_key_id,
+            "sealed": sealed_secret,
         },
     )
     return key_id
@@ -101,7 +111,8 @@ async def list_keys(connection: AsyncConnection) -> Sequence[KeyRow]:
     rows = await connection.execute(
         text(
             "SELECT k.id, k.project_id, p.name AS project, k.name, k.role, k.key_hash, k.hint, k.created_at,"
-            " k.expires_at, k.revoked_at FROM api_key k JOIN project p ON p.id = k.project_id"
+            " k.expires_at, k.revoked_at, k.access_key_id, k.sealed_secret"
+            " FROM api_key k JOIN project p ON p.id = k.project_id"
             " ORDER BY k.created_at DESC, k.id"
         )
     )
@@ -206,6 +217,8 @@ def _key_row(row: Any) -> KeyRow:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        access_key_id=row.access_key_id,
+        sealed_secret=None if row.sealed_secret is None else bytes(row.sealed_secret),
     )
 
 

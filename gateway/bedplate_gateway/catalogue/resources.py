@@ -11,7 +11,7 @@ Providers and models belong to the installation, guardrails to a project.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -20,13 +20,22 @@ from bedplate_guardrails.document import GuardrailDocument
 from bedplate_providers.base import Profile
 from bedplate_providers.endpoints import Endpoint
 
+MAX_ATTEMPTS: Final = 5
+MAX_FALLBACKS: Final = 8
+
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A name that clients use, and where it leads. `upstream_model` is the name there; the same when None."""
+    """A name that clients use, and where it leads. `upstream_model` is the name there; the same when None.
+
+    `attempts` are made to get an answer to begin, with a growing pause between them, where the error says that another
+    may succeed; then the models named in `fallbacks` are tried, in order. A fallback's own fallbacks are not followed.
+    """
 
     provider: str
     upstream_model: str | None = None
     profile: Profile = Profile()
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS)] = 2
+    fallbacks: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_FALLBACKS)] = ()
 
 
 class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

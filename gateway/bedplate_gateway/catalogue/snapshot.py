@@ -8,14 +8,17 @@ import msgspec
 
 from bedplate_core.errors import GuardrailUnavailable, ModelNotFound, PermissionDenied
 from bedplate_core.ids import ProjectId
-from bedplate_gateway.access.credentials import KeyEntry
+from bedplate_gateway.access.credentials import KeyEntry, KeyPair
 from bedplate_gateway.catalogue.pool import Lease
 from bedplate_guardrails.policy import Policy
 from bedplate_providers.base import Profile, Provider
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model name leads."""
+    """Where a model name leads.
+
+    `attempts` (at least 1) are made at it before an answer begins; then at the models named in `fallbacks`, in order.
+    """
 
     name: str
     upstream_model: str
@@ -23,6 +26,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     created_s: int
     revision: int
     pooled: Lease
+    attempts: int = 1
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def provider(self) -> Provider:
@@ -47,6 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The installation at one moment. Immutable and shared by all calls."""
 
     keys: Mapping[bytes, KeyEntry]
+    key_pairs: Mapping[str, KeyPair]
     routes: Mapping[str, Route]
     projects: Mapping[ProjectId, Project]
 
@@ -72,6 +78,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return found.policy
 
 
-EMPTY = Snapshot(keys={}, routes={}, projects={})
+EMPTY = Snapshot(keys={}, key_pairs={}, routes={}, projects={})
 
 __all__ = ["EMPTY", "Project", "Route", "Snapshot"]

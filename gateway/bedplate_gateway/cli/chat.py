@@ -14,6 +14,7 @@ from bedplate_core.errors import GatewayError
 from bedplate_core.jsonvalue import JSON
 from bedplate_gateway.cli.environment import stored_key
 from bedplate_gateway.cli.options import home_option, port_option
+from bedplate_gateway.cli.tls import client_context, tls_option, with_local_tls
 from bedplate_gateway.settings import settings_from_environment
 from bedplate_gateway.web.incoming import SESSION_HEADER
 from bedplate_providers.sse import SseParser
@@ -42,6 +43,7 @@ class _Problem(msgspec.Struct):
 @click.command()
 @home_option
 @port_option
+@tls_option
 @click.option("--url", help="Another gateway's address, such as https://models.example.com.")
 @click.option(
     "--api-key", envvar="OPENAI_API_KEY", help="The key (OPENAI_API_KEY; default: the one `bedplate up` left)."
@@ -53,6 +55,7 @@ class _Problem(msgspec.Struct):
 def chat(
     home: Path | None,
     port: int | None,
+    tls: bool,
     url: str | None,
     api_key: str | None,
     model: str | None,
@@ -62,8 +65,16 @@ def chat(
 ) -> None:
     """Chat with a model. The conversation is a session: leave with Ctrl-D and go on later with --session."""
     settings = settings_from_environment(home=home, port=port)
+    if tls:
+        settings = with_local_tls(settings)
     headers = {"authorization": f"Bearer {api_key or stored_key(settings)}"}
-    with httpx.Client(base_url=url or settings.base_url, headers=headers, timeout=_TIMEOUT, trust_env=False) as client:
+    with httpx.Client(
+        base_url=url or settings.base_url,
+        headers=headers,
+        timeout=_TIMEOUT,
+        trust_env=False,
+        verify=client_context(settings),
+    ) as client:
         try:
             name = model or _first_model(client)
             click.secho(f"{name}; Ctrl-D leaves", dim=True, err=True)

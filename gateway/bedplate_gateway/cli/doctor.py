@@ -18,6 +18,7 @@ from bedplate_gateway.access.keyring import KeyringError, read_keyring
 from bedplate_gateway.cli.environment import stored_key
 from bedplate_gateway.cli.local_engine import engine_environment
 from bedplate_gateway.cli.options import database_option, home_option, port_option
+from bedplate_gateway.cli.tls import client_context, tls_option, with_local_tls
 from bedplate_gateway.database import database_config
 from bedplate_gateway.settings import Settings, SettingsError, environment_of, settings_from_environment
 from bedplate_gateway.version import VERSION
@@ -40,12 +41,15 @@ class Finding(msgspec.Struct, frozen=True):
 @home_option
 @port_option
 @database_option
-def doctor(home: Path | None, port: int | None, database_url: str | None) -> None:
+@tls_option
+def doctor(home: Path | None, port: int | None, database_url: str | None, tls: bool) -> None:
     """Check the installation and say what to do about what is wrong. Changes nothing.
 
     Exits with status 1 when something is wrong.
     """
     settings = settings_from_environment(home=home, port=port, database_url=database_url)
+    if tls:
+        settings = with_local_tls(settings)
     checks: list[Callable[[Settings], Finding]] = [_version, _disk, _master_key, _database, _engine, _gateway]
     findings = [check(settings) for check in checks]
     for finding in findings:
@@ -119,7 +123,8 @@ def _engine(settings: Settings) -> Finding:
 
 def _gateway(settings: Settings) -> Finding:
     try:
-        with httpx.Client(base_url=settings.base_url, timeout=5, trust_env=False) as client:
+        context = client_context(settings)
+        with httpx.Client(base_url=settings.base_url, timeout=5, trust_env=False, verify=context) as client:
             ready = client.get("/readyz")
             state = ready.json()
             if ready.status_code != 200:
@@ -128,7 +133,7 @@ def _gateway(settings: Settings) -> Finding:
             models = client.get("/v1/models", headers={"authorization": f"Bearer {stored_key(settings)}"})
     except SettingsError as error:
         return Finding("gateway", True, f"ready at {settings.base_url}; {error}")
-    except (httpx.HTTPError, ValueError, KeyError, AttributeError):
+    except (httpx.HTTPError, OSError, ValueError, KeyError, AttributeError):
         return Finding("gateway", None, f"nothing answers at {settings.base_url}")
     if state["database"] != "ok":
         return Finding("gateway", False, f"ready at {settings.base_url}, but without its database")

@@ -19,6 +19,7 @@ from bedplate_gateway.cli.environment import env
 from bedplate_gateway.cli.keys import keys
 from bedplate_gateway.cli.migrate import migrate
 from bedplate_gateway.cli.serve import serve
+from bedplate_gateway.cli.tls import certificates
 from bedplate_gateway.cli.up import up
 from bedplate_gateway.local.errors import LaunchError
 from bedplate_gateway.settings import SettingsError
@@ -44,7 +45,7 @@ def bedplate() -> None:
     """
 
 
-for _command in (up, serve, engine, migrate, keys, apply, chat, env, doctor, completion):
+for _command in (up, serve, engine, migrate, keys, certificates, apply, chat, env, doctor, completion):
     bedplate.add_command(_command)
 
 

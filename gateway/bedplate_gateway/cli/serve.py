@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def serve(home: Path | None, host: str | None, port: int | None, database_url: s
     settings = settings_from_environment(home=home, host=host, port=port, database_url=database_url, workers=workers)
     configure_logs(settings.log_format)
     check_migrated(settings)
+    _check_tls(settings)
     if settings.host not in _LOOPBACK:
         asyncio.run(_require_administrator(settings))
     metrics_dir = _metrics_dir(settings) if settings.workers > 1 else None
@@ -46,6 +48,8 @@ def serve(home: Path | None, host: str | None, port: int | None, database_url: s
         factory=True,
         host=settings.host,
         port=settings.port,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         workers=settings.workers if settings.workers > 1 else None,
         http="httptools",
         loop="uvloop",
@@ -66,6 +70,18 @@ def check_migrated(settings: Settings) -> None:
         raise MigrationError(
             f"the database is at revision {current or 'none'}, this version needs {head}: run bedplate migrate"
         )
+
+
+def _check_tls(settings: Settings) -> None:
+    """Raise `SettingsError` when the certificate and its key cannot be used, before a process is started with them."""
+    if settings.tls_certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"BEDPLATE_TLS_CERTIFICATE ({settings.tls_certificate}) and BEDPLATE_TLS_KEY cannot be used: {error}"
+        ) from None
 
 
 async def _require_administrator(settings: Settings) -> None:

@@ -18,9 +18,10 @@ from bedplate_gateway.catalogue.apply import apply_resources
 from bedplate_gateway.catalogue.repository import list_keys
 from bedplate_gateway.catalogue.resources import ModelResource, ModelSpec, ProviderResource, Resource
 from bedplate_gateway.catalogue.secrets import Secrets
-from bedplate_gateway.cli.keys import create_key
-from bedplate_gateway.cli.local_engine import DEFAULT_MODEL, ENGINE_SECRET, prepare_engine, write_secret
+from bedplate_gateway.cli.keys import make_key, write_key
+from bedplate_gateway.cli.local_engine import DEFAULT_MODEL, ENGINE_SECRET, prepare_engine
 from bedplate_gateway.cli.options import database_option, home_option, host_option, port_option
+from bedplate_gateway.cli.tls import with_local_tls
 from bedplate_gateway.database import database_config, postgres_root
 from bedplate_gateway.local.children import EngineChild, PostgresChild, ProcessChild
 from bedplate_gateway.local.engine import EngineOptions, LocalEngine
@@ -33,6 +34,7 @@ from bedplate_migrations.runner import MigrationError, upgrade
 from bedplate_providers.base import Profile
 from bedplate_providers.endpoints import FakeEndpoint, VllmEndpoint
 from bedplate_providers.fake import EMBEDDING_MODEL
+from bedplate_providers.fake_abilities import RANKING_MODEL, TRANSCRIPTION_MODEL
 from bedplate_providers.fake_script import BEHAVIOURS
 from bedplate_store.database import Database
 from bedplate_store.embedded import EmbeddedPostgres
@@ -56,6 +58,7 @@ _SOURCE = "launcher"
 @click.option("--no-engine", is_flag=True, help="Start no engine; declare providers with `bedplate apply`.")
 @click.option("--fake", is_flag=True, help="Start no engine but a scripted provider (models fake/echo, ...).")
 @click.option("--workers", type=click.IntRange(1, 128), help="Gateway processes (BEDPLATE_WORKERS, default 1).")
+@click.option("--tls", is_flag=True, help="Speak TLS, with certificates of our own making unless one is configured.")
 def up(
     home: Path | None,
     host: str | None,
@@ -66,16 +69,20 @@ def up(
     no_engine: bool,
     fake: bool,
     workers: int | None,
+    tls: bool,
 ) -> None:
     """Start Postgres, a local vLLM engine and the gateway; Ctrl-C stops all of it.
 
     The first start installs the engine and converts its model, which takes some minutes; they are kept in the cache
-    folder. It also makes the first administrator's key, shows it once, and leaves it in HOME/credentials.
+    folder. It also makes the first administrator's key, shows it once, and leaves it in HOME/credentials, with a key
+    pair for AWS SDKs beside it.
     """
     settings = settings_from_environment(home=home, host=host, port=port, database_url=database_url, workers=workers)
     console = Console(stderr=True)
     progress = ConsoleProgress(console)
     _prepare_home(settings)
+    if tls:
+        settings = with_local_tls(settings, names=_names(settings.host))
     require_free_port(settings.host, settings.port, option="--port")
     children: list[Child] = []
     if settings.database_url is None:
@@ -92,6 +99,7 @@ def up(
             environ=process_environment() | environment_of(settings),
             host=settings.host,
             port=settings.port,
+            tls=settings.tls_certificate is not None,
             log=settings.home / "logs" / "gateway.log",
             # the server drains its requests, then the engine its records
             stop_timeout_s=2 * settings.drain_timeout_s + 5,
@@ -134,16 +142,17 @@ class Installation:
             async with database.installation() as connection:
                 keys = await list_keys(connection)
                 if not any(key.role is Role.ADMINISTRATOR and key.revoked_at is None for key in keys):
-                    _, token = await create_key(
+                    made = await make_key(
                         connection,
                         read_keyring(settings.master_key_path),
                         name="first administrator",
                         role=Role.ADMINISTRATOR,
                         project="default",
+                        pair=True,
                     )
                     # Written before the transaction commits: a key whose copy could not be kept is not made.
-                    write_secret(settings.home, settings.credentials_path.name, token + "\n")
-                    self.new_key = token
+                    write_key(settings, made)
+                    self.new_key = made.token.reveal()
             await apply_resources(
                 database,
                 Secrets(settings.secrets_path),
@@ -183,6 +192,11 @@ def _prepare_home(settings: Settings) -> None:
         raise LaunchError(f"the folder {settings.home} cannot be written to", "Choose another one with --home.")
 
 
+def _names(host: str) -> tuple[str, ...]:
+    """What the certificate has to be good for besides this machine's own names."""
+    return () if host in ("0.0.0.0", "::", "") else (host,)  # noqa: S104 - compared, not bound
+
+
 def _resources(engine: LocalEngine | None, fake: bool) -> list[Resource]:
     resources: list[Resource] = []
     if engine is not None:
@@ -194,10 +208,10 @@ def _resources(engine: LocalEngine | None, fake: bool) -> list[Resource]:
         resources.append(ModelResource(name=engine.served_name, spec=ModelSpec(provider=_SOURCE, profile=profile)))
     if fake:
         resources.append(ProviderResource(name="fake", spec=FakeEndpoint()))
-        profile = Profile(embeddings=True)
+        profile = Profile(embeddings=True, ranking=True, transcription=True)
         resources += [
             ModelResource(name=name, spec=ModelSpec(provider="fake", profile=profile))
-            for name in (*BEHAVIOURS, EMBEDDING_MODEL)
+            for name in (*BEHAVIOURS, EMBEDDING_MODEL, RANKING_MODEL, TRANSCRIPTION_MODEL)
         ]
     return resources
 
@@ -205,6 +219,10 @@ def _resources(engine: LocalEngine | None, fake: bool) -> list[Resource]:
 def _announcement(settings: Settings, installation: Installation, engine: LocalEngine | None, fake: bool) -> str:
     command = sys.argv[0] if sys.argv[0].endswith("bedplate") else f"{sys.executable} -m bedplate_gateway"
     option = "" if settings.home == settings_from_environment().home else f" --home {settings.home}"
+    local_tls = settings.tls_ca is not None and settings_from_environment().tls_certificate is None
+    option += " --tls" if local_tls else ""
+    authority = [f"  certificates        trust {settings.tls_ca}"] if local_tls else []
+    trust = f" --cacert {settings.tls_ca}" if local_tls else ""
     model = engine.served_name if engine is not None else "fake/echo" if fake else "<model>"
     key = (
         f"{installation.new_key}   (shown once; also in {settings.credentials_path})"
@@ -218,11 +236,12 @@ def _announcement(settings: Settings, installation: Installation, engine: LocalE
             f"  administrator key   {key}",
             f"  documentation       {settings.base_url}/docs (any user name, the key as password)",
             f"  logs                {settings.home / 'logs'}",
+            *authority,
             "",
             "Try, in another shell:",
             f"  {command} chat{option}",
             f'  eval "$({command} env{option})"',
-            '  curl -s $OPENAI_BASE_URL/chat/completions -H "authorization: Bearer $OPENAI_API_KEY" \\',
+            f'  curl -s{trust} $OPENAI_BASE_URL/chat/completions -H "authorization: Bearer $OPENAI_API_KEY" \\',
             f'    -d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
             "",
             "Ctrl-C stops everything.",

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from bedplate_core.errors import GatewayError, UpstreamTimeout
-from bedplate_core.events import Batch, EventStream, Finish, Progress
+from bedplate_core.events import Batch, EventStream, Finish, Progress, StopReason
 from bedplate_core.ids import CallId, SessionId
 from bedplate_core.usage import Usage
 from bedplate_core.verdicts import Verdict
@@ -79,13 +79,19 @@ class Answer:
         self._replica: Callable[[], str | None] | None = None
         self._verdicts: list[Callable[[], tuple[Verdict, ...]]] = []
         self._held: list[Callable[[], Awaitable[None]]] = []
+        self._lingers = False
         self._events: EventStream | None = None
         self._finish: Finish | None = None
         self._settled = False
 
-    def hold(self, release: Callable[[], Awaitable[None]]) -> None:
-        """Have `release` (returning an awaitable) called once at the end, in the reverse order of holding."""
+    def hold(self, release: Callable[[], Awaitable[None]], *, lingers: bool = False) -> None:
+        """Have `release` (returning an awaitable) called at the end, in the reverse order of holding.
+
+        Once, or again when the first time was cut off by a cancellation, unless it `lingers`: that says that after a
+        good end it may still have to wait for something, and then it runs where no cancellation reaches it.
+        """
         self._held.append(release)
+        self._lingers = self._lingers or lingers
 
     def verdicts_from(self, source: Callable[[], tuple[Verdict, ...]]) -> None:
         """Ask `source` for verdicts when the record is written."""
@@ -170,6 +176,10 @@ class Answer:
                 _log.error("call_failed", call_id=self.call.id, exc_info=error)
                 await self._settle("internal", 500, "internal")
 
+    def stopped(self, reason: StopReason) -> None:
+        """Note why an answer that has no event stream ended, for the record."""
+        self._stop_reason = reason.value
+
     async def complete(self) -> None:
         """The call ended well without an event stream (embeddings)."""
         await self._settle(COMPLETED, 200, None)
@@ -182,15 +192,29 @@ class Answer:
         if self._settled:
             return
         self._settled = True
-        await self._settlements.run(self._settlement(outcome, status, error_code))
+        if outcome is not COMPLETED or self._lingers:
+            await self._settlements.run(self._settlement(outcome, status, error_code))
+            return
+        # A good end has nothing to wait for but the record, which is kept whoever waits for it: no task is needed.
+        try:
+            await self._release()
+        except asyncio.CancelledError:
+            self._settlements.begin(self._settlement(outcome, status, error_code))
+            raise
+        await self._recorder.write(self._record(outcome, status, error_code))
 
     async def _settlement(self, outcome: str, status: int, error_code: str | None) -> None:
-        while self._held:
+        await self._release()
+        await self._recorder.write(self._record(outcome, status, error_code))
+
+    async def _release(self) -> None:
+        held = self._held
+        while held:
             try:
-                await self._held.pop()()
+                await held[-1]()
             except Exception:
                 _log.exception("release_failed", call_id=self.call.id)
-        await self._recorder.write(self._record(outcome, status, error_code))
+            held.pop()
 
     def _record(self, outcome: str, status: int, error_code: str | None) -> CallRecord:
         call, usage = self.call, self.usage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bedplate_core.errors import UnsupportedFeature
-from bedplate_core.messages import GuardContent, Image, ToolResult, Video
+from bedplate_core.messages import GuardContent, Image, Text, ToolResult, Video
 from bedplate_core.requests import Request
 from bedplate_providers.base import Profile
 
@@ -16,7 +16,7 @@ def require_capabilities(request: Request, profile: Profile) -> None:
         (bool(request.tools) and not profile.tools, "tools", "tools"),
         (request.response_format is not None and not profile.structured_output, "response formats", "response_format"),
         (request.top_logprobs is not None and not profile.logprobs, "log-probabilities", "logprobs"),
-        (request.reasoning is not None and not profile.reasoning, "reasoning control", "reasoning_effort"),
+        (_controls_reasoning(request) and not profile.reasoning, "reasoning control", "reasoning_effort"),
         (not profile.vision and _has_pictures(request), "pictures", "messages"),
     )
     for missing, feature, param in lacking:
@@ -24,9 +24,25 @@ def require_capabilities(request: Request, profile: Profile) -> None:
             raise UnsupportedFeature(f"model {request.model!r} does not support {feature}", param=param)
 
 
+def can_serve(request: Request, profile: Profile) -> bool:
+    """Whether a model of that profile is declared to be able to do what the request asks for."""
+    try:
+        require_capabilities(request, profile)
+    except UnsupportedFeature:
+        return False
+    return True
+
+
+def _controls_reasoning(request: Request) -> bool:
+    """Whether thinking is asked for. A model that does not think has no trouble with not thinking."""
+    return request.reasoning is not None and request.reasoning.enabled is not False
+
+
 def _has_pictures(request: Request) -> bool:
     for message in request.messages:
         for part in message.parts:
+            if type(part) is Text:
+                continue  # what most parts are
             match part:
                 case Image() | Video() | GuardContent(content=Image()):
                     return True
@@ -37,4 +53,4 @@ def _has_pictures(request: Request) -> bool:
     return False
 
 
-__all__ = ["require_capabilities"]
+__all__ = ["can_serve", "require_capabilities"]

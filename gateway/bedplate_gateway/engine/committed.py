@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 from bedplate_core.errors import UpstreamProtocolError
 from bedplate_core.events import Batch, EventStream
@@ -18,15 +18,17 @@ class Committed:
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self
 
-    async def __anext__(self) -> Batch:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return await anext(self._events)
+    def __anext__(self) -> Awaitable[Batch]:
+        first, self._first = self._first, None
+        return self._events.__anext__() if first is None else _given(first)
 
-    async def aclose(self) -> None:
+    def aclose(self) -> Awaitable[None]:
         self._first = None
-        await self._events.aclose()
+        return self._events.aclose()
+
+
+async def _given(batch: Batch) -> Batch:
+    return batch
 
 
 async def commit(events: EventStream) -> Committed:

@@ -1,6 +1,7 @@
 """The path of every call after its dialect and before its encoder, the same for all of them.
 
-    admit -> route -> session -> input guardrail -> upstream's first event -> output guardrail -> session -> record
+    admit -> route -> media -> session -> input guardrail
+          -> upstream's first event -> output guardrail -> session -> record
 
 The order of the stages is the order of the lines in `Engine._prepare`.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -32,10 +33,12 @@ from bedplate_core.requests import Dispatch, EmbedRequest, RawPrompt, Request
 from bedplate_core.usage import Usage
 from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.catalogue.catalogue import Catalogue
-from bedplate_gateway.catalogue.snapshot import Route
+from bedplate_gateway.catalogue.snapshot import Route, Snapshot
 from bedplate_gateway.engine.answer import Answer, Call
-from bedplate_gateway.engine.capabilities import require_capabilities
+from bedplate_gateway.engine.attempts import first_event
+from bedplate_gateway.engine.capabilities import can_serve, require_capabilities
 from bedplate_gateway.engine.committed import Committed, commit
+from bedplate_gateway.engine.media import MediaGuard
 from bedplate_gateway.engine.memory import Memory
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.recorder import Recorder
@@ -62,9 +65,17 @@ class Use(Generic[P]):
         self.answer = answer
         self._engine = engine
 
-    async def checked(self, inputs: tuple[RawPrompt, ...]) -> tuple[RawPrompt, ...]:
+    async def checked(self, inputs: tuple[RawPrompt, ...], param: str = "input") -> tuple[RawPrompt, ...]:
         """See `Engine.check_inputs`."""
-        return await self._engine.check_inputs(self.answer, inputs)
+        return await self._engine.check_inputs(self.answer, inputs, param)
+
+    async def checked_request(self, request: Request, param: str | None) -> Request:
+        """See `Engine.check_request`."""
+        return await self._engine.check_request(self.answer, request, param)
+
+    def policy(self) -> Policy | None:
+        """The guardrail of the caller's project, noted on the record. Raises `GuardrailUnavailable`."""
+        return self._engine.policy(self.answer)
 
 
 class Engine:
@@ -76,10 +87,12 @@ class Engine:
         catalogue: Catalogue,
         recorder: Recorder,
         keyring: Keyring,
+        media: MediaGuard,
     ) -> None:
         self._catalogue = catalogue
         self._recorder = recorder
         self._keyring = keyring
+        self._media = media
         self._cache_salts: dict[ProjectId, str] = {}
         self._settlements = Settlements()
 
@@ -108,25 +121,27 @@ class Engine:
         route = snapshot.route(request.model)
         self._claim(answer, route)
         require_capabilities(request, route.profile)
+        request = await self._media.fetched(request)  # before the session is locked
         turn = None
         if memory is not None:
             turn = await memory.open(call)
-            answer.hold(turn.aclose)
+            answer.hold(turn.aclose, lingers=True)
             answer.session_id = turn.session_id
             request = turn.compose(request)
+        self._media.check(request)
         policy = snapshot.policy(call.principal.project)
         if policy is not None:
             request, blocked = await self._check_input(answer, policy, request)
             if blocked is not None:
                 answer.follow(_blocked(route.name, blocked, request.choices))
                 return
-        events: EventStream = await self._first_event(answer, route, request)
+        events: EventStream = await self._first_event(answer, _chain(snapshot, route, request), request)
         if policy is not None and policy.guards_output:
             guarded = policy.guard_output(events)
             answer.verdicts_from(lambda: guarded.verdicts)
-            answer.hold(guarded.aclose)
             events = guarded
         if turn is not None:
+            answer.hold(events.aclose)
             events = turn.follow(request, events)
         answer.follow(events)
 
@@ -150,17 +165,27 @@ class Engine:
         answer.verdicts_from(lambda: check.verdicts)
         return check.request, check.blocked_message
 
-    async def _first_event(self, answer: Answer, route: Route, request: Request) -> Committed:
+    async def _first_event(self, answer: Answer, chain: Sequence[Route], request: Request) -> Committed:
         call = answer.call
         dispatch = Dispatch(
             call_id=call.id,
             cache_salt=self._cache_salt(call.principal.project),
             affinity=answer.session_id,
         )
-        upstream = route.provider.generate(addressed(request, route), dispatch)
-        answer.hold(upstream.aclose)
-        answer.replica_from(lambda: upstream.replica)
-        committed = await commit(upstream)
+
+        async def attempt(route: Route) -> Committed:
+            if route is not chain[0]:
+                self._claim(answer, route)
+            upstream = route.provider.generate(addressed(request, route), dispatch)
+            answer.hold(upstream.aclose)
+            answer.replica_from(lambda: upstream.replica)
+            try:
+                return await commit(upstream)
+            except BaseException:
+                await upstream.aclose()
+                raise
+
+        committed = await first_event(call, chain, attempt)
         answer.first_event()
         return committed
 
@@ -216,23 +241,38 @@ class Engine:
         """
 
         async def count(use: Use[CountsTokens]) -> int:
-            return await use.provider.count_tokens(addressed(request, use.route), use.dispatch)
+            asked = addressed(await self._media.admitted(request), use.route)
+            return await use.provider.count_tokens(asked, use.dispatch)
 
         return await self.use(call, request.model, CountsTokens, "token counting", count)
 
-    async def check_inputs(self, answer: Answer, inputs: tuple[RawPrompt, ...]) -> tuple[RawPrompt, ...]:
+    async def check_inputs(
+        self, answer: Answer, inputs: tuple[RawPrompt, ...], param: str = "input"
+    ) -> tuple[RawPrompt, ...]:
         """Texts as the project's policy lets them through, for operations that answer with numbers about them.
 
-        A blocked text has no such answer, so it is a refusal: raises `InvalidRequest`.
+        A blocked text has no such answer, so it is a refusal: raises `InvalidRequest` naming `param`.
         """
-        policy = self._catalogue.snapshot.policy(answer.call.principal.project)
-        if policy is None:
-            return inputs
         raw = Request(model=answer.model or "", prompts=inputs)
-        checked, blocked = await self._check_input(answer, policy, raw)
+        return (await self.check_request(answer, raw, param)).prompts
+
+    async def check_request(self, answer: Answer, request: Request, param: str | None) -> Request:
+        """`check_inputs` for everything that a request holds. `param` is None where no one field can be named."""
+        request = await self._media.admitted(request)
+        policy = self.policy(answer)
+        if policy is None:
+            return request
+        checked, blocked = await self._check_input(answer, policy, request)
         if blocked is not None:
-            raise InvalidRequest(f"the input was blocked by the guardrail: {blocked}", param="input")
-        return checked.prompts
+            raise InvalidRequest(f"the input was blocked by the guardrail: {blocked}", param=param)
+        return checked
+
+    def policy(self, answer: Answer) -> Policy | None:
+        """The guardrail of the answer's project, noted on its record. Raises `GuardrailUnavailable`."""
+        policy = self._catalogue.snapshot.policy(answer.call.principal.project)
+        if policy is not None:
+            answer.versions["guardrail"] = f"{policy.name}:{policy.version}"
+        return policy
 
     async def aclose(self, timeout_s: float) -> None:
         """Wait until every call that has ended is on record, for at most `timeout_s`."""
@@ -256,6 +296,18 @@ def _text_chars(request: Request) -> int:
                 case _:
                     pass
     return said + sum(len(prompt) for prompt in request.prompts if isinstance(prompt, str))
+
+
+def _chain(snapshot: Snapshot, route: Route, request: Request) -> Sequence[Route]:
+    """The route and its fallbacks that can do what the request asks for."""
+    if not route.fallbacks:
+        return (route,)
+    chain = [route]
+    for name in route.fallbacks:
+        fallback = snapshot.routes.get(name)
+        if fallback is not None and can_serve(request, fallback.profile):
+            chain.append(fallback)
+    return chain
 
 
 def addressed(request: Request, route: Route) -> Request:

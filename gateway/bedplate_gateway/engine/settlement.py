@@ -22,10 +22,14 @@ class Settlements:
 
         When the caller is cancelled, `work` goes on; the cancellation is raised at once.
         """
+        await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` to its end without waiting for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        await asyncio.shield(task)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import signal
+import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ class EngineChild:
 
 class ProcessChild:
     """A program that answers `GET <path>` on `host` and `port` with 200 when it is ready, such as the
-    gateway.
+    gateway; over TLS with `tls`.
 
     `environ` is its entire environment. Its output goes to the file `log` (the file before is kept as
     `<log>.1`), or to ours when that is None. It is stopped by SIGTERM, and by SIGKILL after `stop_timeout_s`.
@@ -94,6 +95,7 @@ class ProcessChild:
         port: int,
         host: str = "127.0.0.1",
         path: str = "/healthz",
+        tls: bool = False,
         log: Path | None = None,
         ready_timeout_s: float = 60.0,
         stop_timeout_s: float = 30.0,
@@ -106,6 +108,7 @@ class ProcessChild:
         self._host = host
         self._port = port
         self._path = path
+        self._tls = tls
         self._log = log
         self._stop_timeout_s = stop_timeout_s
         self._port_option = port_option
@@ -138,7 +141,10 @@ class ProcessChild:
     def is_ready(self) -> bool:
         # A server that listens on every address answers on the loopback.
         host = "127.0.0.1" if self._host in ("", "0.0.0.0", "::") else self._host  # noqa: S104 - compared
-        connection = http.client.HTTPConnection(host, self._port, timeout=PROBE_TIMEOUT_S)
+        if self._tls:
+            connection = http.client.HTTPSConnection(host, self._port, timeout=PROBE_TIMEOUT_S, context=_any_server())
+        else:
+            connection = http.client.HTTPConnection(host, self._port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", self._path)
             return connection.getresponse().status == 200
@@ -174,3 +180,11 @@ class ProcessChild:
         if self._log.exists():
             self._log.replace(self._log.with_name(self._log.name + ".1"))
         return os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _any_server() -> ssl.SSLContext:
+    """TLS without looking at the certificate: it may be for another name than the loopback's, and nothing is told."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

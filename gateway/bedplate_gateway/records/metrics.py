@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bedplate_gateway.records.record import CallRecord
@@ -10,7 +12,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 class Metrics:
-    """The gateway's metrics on one registry. `observe` takes each record once; about 2 microseconds."""
+    """The gateway's metrics on one registry. `observe` takes each record once; some 5 microseconds."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -52,35 +54,49 @@ class Metrics:
             ["code"],
             registry=registry,
         )
-        self._bound_calls: dict[tuple[str, str, str, str, str], Counter] = {}
-        self._bound_models: dict[tuple[str, str], tuple[Histogram, Histogram, Counter, Counter]] = {}
+        self._bound: dict[tuple[str, str, str, str, str | None], _Bound] = {}
+        self._bound_verdicts: dict[str, Counter] = {}
 
     def observe(self, record: CallRecord) -> None:
         """Count one finished call. The model label is bounded: names that no route has count as `unknown`."""
         model = record.model if record.provider is not None and record.model is not None else "unknown"
-        key = (record.dialect, record.operation, model, record.outcome, record.stop_reason or "")
-        calls = self._bound_calls.get(key)
-        if calls is None:
-            calls = self._bound_calls[key] = self._calls.labels(*key)
-        calls.inc()
-        bound = self._bound_models.get((record.operation, model))
+        key = (record.dialect, record.operation, model, record.outcome, record.stop_reason)
+        bound = self._bound.get(key)
         if bound is None:
-            bound = self._bound_models[record.operation, model] = (
-                self._seconds.labels(record.operation, model),
-                self._first_event_seconds.labels(record.operation, model),
-                self._tokens.labels(model, "input"),
-                self._tokens.labels(model, "output"),
-            )
-        seconds, first, inputs, outputs = bound
-        seconds.observe(record.total_ms / 1000)
+            bound = self._bound[key] = self._bind(record, model)
+        bound.calls.inc()
+        bound.seconds.observe(record.total_ms / 1000)
         if record.first_event_ms is not None:
-            first.observe(record.first_event_ms / 1000)
+            bound.first_event_seconds.observe(record.first_event_ms / 1000)
         if record.input_tokens:
-            inputs.inc(record.input_tokens)
+            bound.input_tokens.inc(record.input_tokens)
         if record.output_tokens:
-            outputs.inc(record.output_tokens)
+            bound.output_tokens.inc(record.output_tokens)
         for verdict in record.verdicts:
-            self._verdicts.labels(verdict.side.value, verdict.action.value).inc()
+            kind = verdict.side + verdict.action  # as one text: an enum's hash is a call of Python
+            counter = self._bound_verdicts.get(kind)
+            if counter is None:
+                counter = self._bound_verdicts[kind] = self._verdicts.labels(verdict.side.value, verdict.action.value)
+            counter.inc()
+
+    def _bind(self, record: CallRecord, model: str) -> _Bound:
+        return _Bound(
+            calls=self._calls.labels(record.dialect, record.operation, model, record.outcome, record.stop_reason or ""),
+            seconds=self._seconds.labels(record.operation, model),
+            first_event_seconds=self._first_event_seconds.labels(record.operation, model),
+            input_tokens=self._tokens.labels(model, "input"),
+            output_tokens=self._tokens.labels(model, "output"),
+        )
+
+
+class _Bound(NamedTuple):
+    """The metrics of one combination of labels: looking them up costs more than counting."""
+
+    calls: Counter
+    seconds: Histogram
+    first_event_seconds: Histogram
+    input_tokens: Counter
+    output_tokens: Counter
 
 
 __all__ = ["Metrics"]

@@ -9,8 +9,9 @@ record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
 
 import structlog
 from litestar.types import Receive, Scope, Send
@@ -20,10 +21,12 @@ from bedplate_core.events import Finish
 from bedplate_core.response import collect
 from bedplate_gateway.dialects.base import ErrorRenderer, Exchange, StreamEncoder, WireReply
 from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.web.disconnect_watch import DisconnectWatch
 from bedplate_gateway.web.edge import call_id_of, principal_of, send_reply, started_s_of
 from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.request_body import ClientLeft, read_body
 from bedplate_gateway.web.services import Services
+from bedplate_providers.deadlines import Deadlines
 
 _log = structlog.stdlib.get_logger("bedplate.web")
 
@@ -37,14 +40,15 @@ class Serve(Protocol):
 
 
 class Streamed:
-    """An answer under way with the encoder for it."""
+    """An answer under way with the encoder for it. `headers` (lower-case names) are sent beside the answer's own."""
 
-    __slots__ = ("answer", "encoder", "media_type")
+    __slots__ = ("answer", "encoder", "headers", "media_type")
 
     def __init__(self, answer: Answer, encoder: StreamEncoder, media_type: str) -> None:
         self.answer = answer
         self.encoder = encoder
         self.media_type = media_type
+        self.headers: Mapping[str, str] = {}
 
 
 class CallResponse:
@@ -79,8 +83,8 @@ class CallResponse:
         try:
             body = await self._body(scope, receive, send)
             if body is not None:
-                presence = Presence(receive, self._call.left_s)
-                await presence.during(self._respond(Incoming(scope, body), send, presence))
+                with Presence(receive, self._services.deadlines, self._call.left_s) as presence:
+                    await self._respond(Incoming(scope, body), send, presence)
         finally:
             metrics.in_flight.dec()
 
@@ -123,6 +127,7 @@ class CallResponse:
             "content-type": streamed.media_type,
             "cache-control": "no-store",
             "x-accel-buffering": "no",
+            **streamed.headers,
             **streamed.answer.headers,
         }
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
@@ -161,13 +166,21 @@ class CallResponse:
 class Presence:
     """Watches whether the client is still there, and cancels the work for one that is not.
 
-    One task per call waits for the server's disconnect event. After `timeout_s` the work is cancelled as well: when it
-    is `sending` then, the client reads too slowly and counts as gone; otherwise the work may tell the client.
+    A `DisconnectWatch` waits for the server's disconnect event. After `timeout_s` the work is cancelled as well: when
+    it is `sending` then, the client reads too slowly and counts as gone; otherwise the work may tell the client.
+
+    The work is the `with` block, in the task that enters it. It ends quietly when the client left and the work was
+    cancelled for it.
     """
 
-    def __init__(self, receive: Receive, timeout_s: float) -> None:
+    __slots__ = (
+        "_deadlines", "_finishing", "_gone", "_receive", "_task", "_timed_out", "_watch", "deadline_s", "sending",
+    )  # fmt: skip
+
+    def __init__(self, receive: Receive, deadlines: Deadlines, timeout_s: float) -> None:
         self._receive = receive
-        self._timeout_s = timeout_s
+        self._deadlines = deadlines
+        self.deadline_s = asyncio.get_running_loop().time() + timeout_s
         self.sending = False
         self._finishing = False
         self._gone = False
@@ -179,42 +192,36 @@ class Presence:
 
     def excuse_timeout(self) -> bool:
         """Whether the cancellation just caught is the clock's; if so it is over, and the client can be told."""
-        task = asyncio.current_task()
-        if task is None or not self._timed_out or self.sending or task.cancelling() > 1:
+        if not self._timed_out or self.sending or self._task.cancelling() > 1:
             return False
-        task.uncancel()
+        self._task.uncancel()
         self._gone = self._timed_out = False
         return True
 
-    async def during(self, work: Awaitable[None]) -> None:
-        """Await `work` in the caller's task; return quietly when the client left and the work was cancelled for it."""
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call is served inside a task")
-        watcher = asyncio.create_task(self._watch(task))
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._time_out, task)
-        try:
-            await work
-        except asyncio.CancelledError:
-            if not self._gone or task.uncancel() > 0:
-                raise
-        finally:
-            timer.cancel()
-            watcher.cancel()
+        self._task = task
+        self._watch = DisconnectWatch(self._receive, self._leave)
+        self._deadlines.watch(self)
+        return self
 
-    async def _watch(self, task: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._leave(task)
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
+        self._deadlines.forget(self)
+        self._watch.stop()
+        del self._watch  # it refers to this object, and what refers to itself is left to the garbage collector
+        return isinstance(error, asyncio.CancelledError) and self._gone and self._task.uncancel() == 0
 
-    def _time_out(self, task: asyncio.Task[Any]) -> None:
+    def late(self) -> None:
+        """See `Watched.late`."""
         self._timed_out = not self._finishing and not self._gone
-        self._leave(task)
+        self._leave()
 
-    def _leave(self, task: asyncio.Task[Any]) -> None:
+    def _leave(self) -> None:
         if not self._finishing and not self._gone:
             self._gone = True
-            task.cancel()
+            self._task.cancel()
 
 
 class Pulse:

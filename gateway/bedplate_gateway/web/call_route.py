@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from litestar.types import Receive, Scope, Send
 from bedplate_gateway.dialects.base import ErrorRenderer, WireReply
 from bedplate_gateway.engine.answer import Call
 from bedplate_gateway.web.call_response import CallResponse, Streamed
+from bedplate_gateway.web.calls import require_no_session
 from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.services import Services, services_in
 
@@ -27,13 +29,22 @@ class CallRoute:
     then reads no headers, cookies or query for it, which would cost more than the whole of a call's admission.
     """
 
-    def __init__(self, *, dialect: str, operation: str, serve: ServeCall, error_reply: ErrorRenderer) -> None:
+    def __init__(
+        self,
+        *,
+        dialect: str,
+        operation: str,
+        serve: ServeCall,
+        error_reply: ErrorRenderer,
+        remembers: bool = False,
+    ) -> None:
+        """`remembers` says that the operation can be a turn of a session; others refuse the header that names one."""
         self._dialect = dialect
         self._operation = operation
-        self._serve = serve
+        self._serve = serve if remembers else partial(_stateless, serve)
         self._error_reply = error_reply
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve the call that `scope` begins; see `CallResponse`."""
         services = services_in(scope)
         response = CallResponse(
@@ -44,7 +55,12 @@ class CallRoute:
             serve=partial(self._serve, services),
             error_reply=self._error_reply,
         )
-        await response(scope, receive, send)
+        return response(scope, receive, send)
+
+
+async def _stateless(serve: ServeCall, services: Services, call: Call, incoming: Incoming, /) -> WireReply | Streamed:
+    await require_no_session(services, call, incoming)
+    return await serve(services, call, incoming)
 
 
 __all__ = ["CallRoute", "ServeCall"]

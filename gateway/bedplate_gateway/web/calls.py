@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from bedplate_core.errors import UnsupportedFeature
 from bedplate_gateway.dialects.base import Exchange, WireReply
 from bedplate_gateway.engine.answer import Call
 from bedplate_gateway.engine.memory import Memory, SessionMemory
 from bedplate_gateway.web.call_response import Streamed, whole_or_streamed
-from bedplate_gateway.web.incoming import Incoming
+from bedplate_gateway.web.incoming import SESSION_HEADER, Incoming
 from bedplate_gateway.web.services import Services
 
 E = TypeVar("E", covariant=True)
@@ -42,4 +43,14 @@ def session_memory(services: Services, incoming: Incoming) -> Memory | None:
     return SessionMemory(services.sessions, session, services.settings.session_wait_s)
 
 
-__all__ = ["Decode", "decoded", "generated", "session_memory"]
+async def require_no_session(services: Services, call: Call, incoming: Incoming) -> None:
+    """Raise `UnsupportedFeature`, on record, when the header names a session that the operation cannot be a turn of."""
+    if incoming.session is not None:
+        error = UnsupportedFeature(
+            f"{SESSION_HEADER}: this operation is no turn of a conversation; leave the header out", param=SESSION_HEADER
+        )
+        await services.engine.refuse(call, error)
+        raise error
+
+
+__all__ = ["Decode", "decoded", "generated", "require_no_session", "session_memory"]

@@ -7,7 +7,10 @@ elsewhere.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
@@ -20,8 +23,12 @@ from litestar.response import Response
 
 from bedplate_core.jsonvalue import JSON, JSONObject
 from bedplate_gateway.access.principal import Action
-from bedplate_gateway.dialects.openai.openapi import openapi_schemas
+from bedplate_gateway.dialects.anthropic import openapi as anthropic
+from bedplate_gateway.dialects.bedrock import openapi as bedrock
+from bedplate_gateway.dialects.openai import openapi as openai
 from bedplate_gateway.web.authorization import ACTION
+
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 BODY = "body"
 """The key in a route's `opt` under which it names its bodies."""
@@ -56,27 +63,36 @@ _PAGE_HEADERS = {
     ),
     "x-content-type-options": "nosniff",
 }
-_ERRORS = {
-    "400": "The request is wrong; `param` names the field",
-    "401": "The API key is missing or not valid",
-    "403": "The key does not permit this",
-    "404": "There is no such model or session",
-    "409": "The session has a turn that does not end",
-    "413": "The body is too large",
-    "429": "Too many requests",
-    "500": "The gateway failed",
-    "502": "The upstream answered with something unusable",
-    "503": "An upstream or the database is away; `retry-after` says when to try again",
-    "504": "The upstream was too slow",
-}
+_ERRORS = MappingProxyType(
+    {
+        "400": "The request is wrong; `param` names the field",
+        "401": "The API key is missing or not valid",
+        "403": "The key does not permit this",
+        "404": "There is no such model or session",
+        "409": "The session has a turn that does not end",
+        "413": "The body is too large",
+        "429": "Too many requests",
+        "500": "The gateway failed",
+        "502": "The upstream answered with something unusable",
+        "503": "An upstream or the database is away; `retry-after` says when to try again",
+        "504": "The upstream was too slow",
+    }
+)
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of a route's body schemas. `event` is one frame of the streamed answer."""
+    """The names of a route's body schemas. `event` is one frame of the streamed answer, `error` the body of errors.
+
+    `error_statuses` says which errors there are, by their status.
+    """
 
     request: str | None = None
+    request_type: str = "application/json"
     reply: str | None = None
     event: str | None = None
+    event_media_type: str = "text/event-stream"
+    error: str = "OpenAIErrorBody"
+    error_statuses: Mapping[str, str] = _ERRORS
     session_header: bool = False
 
 
@@ -123,7 +139,9 @@ def build_document(app: Litestar) -> JSONObject:
     """The OpenAPI document of `app`, with the dialects' schemas and the errors that any route can answer with."""
     document = app.openapi_schema.to_schema()
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(openapi_schemas())
+    components.setdefault("schemas", {}).update(
+        openai.openapi_schemas() | anthropic.openapi_schemas() | bedrock.openapi_schemas()
+    )
     components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"apiKey": []}]
     bodies = {
@@ -135,9 +153,20 @@ def build_document(app: Litestar) -> JSONObject:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if isinstance(operation, dict):
+                _add_path_parameters(path, cast("dict[str, Any]", operation))
                 described = bodies.get((path, method))
                 _describe(cast("dict[str, Any]", operation), described if isinstance(described, Body) else None)
     return cast("JSONObject", document)
+
+
+def _add_path_parameters(path: str, operation: dict[str, Any]) -> None:
+    """Declare the path's parameters that its function does not take: calls read them from the raw path."""
+    parameters: list[Any] = operation.get("parameters") or []
+    known = {parameter["name"] for parameter in parameters}
+    missing = [name for name in _PATH_PARAMETER.findall(path) if name not in known]
+    parameters += [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in missing]
+    if parameters:
+        operation["parameters"] = parameters
 
 
 def _describe(operation: dict[str, Any], body: Body | None) -> None:
@@ -145,12 +174,12 @@ def _describe(operation: dict[str, Any], body: Body | None) -> None:
     if body is None:
         return
     if body.request is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body.request)}}}
+        operation["requestBody"] = {"required": True, "content": {body.request_type: {"schema": _ref(body.request)}}}
     content: dict[str, JSON] = {}
     if body.reply is not None:
         content["application/json"] = {"schema": _ref(body.reply)}
     if body.event is not None:
-        content["text/event-stream"] = {"schema": _ref(body.event)}
+        content[body.event_media_type] = {"schema": _ref(body.event)}
     ok: dict[str, Any] = {"description": "The answer", "content": content}
     if body.session_header:
         schema: JSONObject = {"type": "string"}
@@ -159,10 +188,10 @@ def _describe(operation: dict[str, Any], body: Body | None) -> None:
         )
         ok["headers"] = {"x-bedplate-session": {"schema": schema, "description": "The session's id"}}
     responses["200"] = ok
-    for status, description in _ERRORS.items():
+    for status, description in body.error_statuses.items():
         responses[status] = {
             "description": description,
-            "content": {"application/json": {"schema": _ref("OpenAIErrorBody")}},
+            "content": {"application/json": {"schema": _ref(body.error)}},
         }
 
 

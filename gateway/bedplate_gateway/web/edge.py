@@ -1,4 +1,4 @@
-"""What is true of bytes: a request id and an identity for every request, before any route is looked at.
+"""What is true of bytes: a request id, a dialect and an identity for every request, before any route is looked at.
 
 Authentication is on for every path that is not on `PUBLIC_PATHS`, whether a route has it or not. Header names that the
 gateway itself uses towards upstreams need no stripping: no header of a client is ever forwarded.
@@ -12,14 +12,14 @@ from typing import cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from bedplate_core.errors import GatewayError, StoreUnavailable
+from bedplate_core.errors import GatewayError
 from bedplate_core.ids import CallId, new_call_id
-from bedplate_gateway.access.credentials import authenticate
-from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.access.principal import Principal
-from bedplate_gateway.catalogue.catalogue import Catalogue
-from bedplate_gateway.dialects.base import ErrorRenderer, WireReply
+from bedplate_gateway.dialects.base import WireReply
 from bedplate_gateway.records.metrics import Metrics
+from bedplate_gateway.web.authentication import Authentication
+from bedplate_gateway.web.dialect_of import BEDROCK, Dialect, dialect_of, path_by_segments
+from bedplate_gateway.web.request_body import ClientLeft
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 """Every path that needs no principal. Compared with the decoded path, whole; nothing matches by prefix."""
@@ -38,16 +38,12 @@ class Edge:
         self,
         app: ASGIApp,
         *,
-        catalogue: Catalogue,
-        keyring: Keyring,
-        error_reply: ErrorRenderer,
+        authentication: Authentication,
         metrics: Metrics,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
-        self._catalogue = catalogue
-        self._keyring = keyring
-        self._error_reply = error_reply
+        self._authentication = authentication
         self._metrics = metrics
         self._clock = clock
 
@@ -63,27 +59,32 @@ class Edge:
         state = cast("dict[str, object]", scope)
         state[STARTED_S] = self._clock()
         state[CALL_ID] = call_id
-        path = scope["path"]
-        if path not in PUBLIC_PATHS:
+        dialect = dialect_of(scope["path"], scope["headers"])
+        if dialect is BEDROCK:
+            # Before anything is decided by the path: what is checked here is what is routed.
+            scope["path"] = path_by_segments(scope["raw_path"])
+        send = _with_request_id(send, call_id, dialect.request_id_header)
+        if scope["path"] not in PUBLIC_PATHS:
             try:
-                state[PRINCIPAL] = self._principal(scope)
+                found = self._authentication.credential(scope)
+                if type(found) is not Principal:
+                    found, receive = await self._authentication.verified(scope, receive, found)
+                state[PRINCIPAL] = found
             except GatewayError as error:
                 self._metrics.rejected.labels(error.code).inc()
-                await send_reply(send, self._rejection(error, path), call_id)
+                await send_reply(send, _rejection(error, scope["path"], dialect), call_id)
                 return
-        await self._app(scope, receive, _with_request_id(send, call_id))
+            except ClientLeft:
+                return
+        await self._app(scope, receive, send)
 
-    def _principal(self, scope: Scope) -> Principal:
-        if not self._catalogue.loaded:
-            raise StoreUnavailable("the gateway is starting and cannot check keys yet", retry_after_s=1)
-        return authenticate(scope["headers"], self._catalogue.snapshot.keys, self._keyring)
 
-    def _rejection(self, error: GatewayError, path: str) -> WireReply:
-        reply = self._error_reply(error)
-        if error.status == 401 and path.startswith(_BROWSER_PATHS):
-            headers = {**reply.headers, "www-authenticate": 'Basic realm="Bedplate: any name, API key as password"'}
-            return WireReply(status=reply.status, body=reply.body, headers=headers)
-        return reply
+def _rejection(error: GatewayError, path: str, dialect: Dialect) -> WireReply:
+    reply = dialect.error_reply(error)
+    if error.status == 401 and path.startswith(_BROWSER_PATHS):
+        headers = {**reply.headers, "www-authenticate": 'Basic realm="Bedplate: any name, API key as password"'}
+        return WireReply(status=reply.status, body=reply.body, headers=headers)
+    return reply
 
 
 def principal_of(scope: Scope) -> Principal:
@@ -101,15 +102,6 @@ def started_s_of(scope: Scope) -> float:
     return cast("float", cast("dict[str, object]", scope)[STARTED_S])
 
 
-def header_of(scope: Scope, name: str) -> str | None:
-    """The value of a request's header (the first, if it came twice), or None. `name` is in lower case."""
-    wanted = name.encode("latin-1")
-    for found, value in scope["headers"]:
-        if found == wanted:
-            return value.decode("latin-1")
-    return None
-
-
 async def send_reply(send: Send, reply: WireReply, call_id: str) -> None:
     """Send a whole answer."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
@@ -118,18 +110,21 @@ async def send_reply(send: Send, reply: WireReply, call_id: str) -> None:
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-def _with_request_id(send: Send, call_id: str) -> Send:
-    """`send` that adds the request id to answers that do not have it."""
+def _with_request_id(send: Send, call_id: str, dialect_header: bytes | None) -> Send:
+    """`send` that adds the request id to answers that do not have it, also under the dialect's own name."""
+    value = call_id.encode()
 
     def send_with_id(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = list(message["headers"])
-            if not any(name == b"x-request-id" for name, _ in headers):
-                headers.append((b"x-request-id", call_id.encode()))
-                message["headers"] = headers
+            if (b"x-request-id", value) not in headers:
+                headers.append((b"x-request-id", value))
+            if dialect_header is not None:
+                headers.append((dialect_header, value))
+            message["headers"] = headers
         return send(message)
 
     return send_with_id
 
 
-__all__ = ["PUBLIC_PATHS", "Edge", "call_id_of", "header_of", "principal_of", "send_reply", "started_s_of"]
+__all__ = ["PUBLIC_PATHS", "Edge", "call_id_of", "principal_of", "send_reply", "started_s_of"]

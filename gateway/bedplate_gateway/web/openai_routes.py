@@ -21,6 +21,7 @@ from bedplate_gateway.dialects.openai.embeddings import EmbeddingsExchange
 from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.dialects.openai.models import ModelEntry, model_body, model_list
 from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.web.anthropic_routes import anthropic_model, anthropic_model_list, wants_anthropic
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute
@@ -100,13 +101,18 @@ def create_embedding() -> ASGIApp:
     "/v1/models",
     opt={ACTION: Action.LIST_MODELS, BODY: Body(reply="OpenAIModelList")},
     summary="List models",
-    description="The model names that this key may use.",
+    description=(
+        "The model names that this key may use. With the header `anthropic-version`, Anthropic's list: newest first, "
+        "in pages (`limit`, `after_id`, `before_id`)."
+    ),
     tags=["OpenAI"],
     operation_id="listModels",
     sync_to_thread=False,
 )
 def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
     """All models."""
+    if wants_anthropic(request):
+        return anthropic_model_list(request)
     routes = services_of(request).catalogue.snapshot.routes
     body = model_list([_entry(routes[name]) for name in sorted(routes)])
     return Response(body, media_type="application/json")
@@ -116,7 +122,7 @@ def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
     "/v1/models/{model_id:path}",
     opt={ACTION: Action.LIST_MODELS, BODY: Body(reply="OpenAIModel")},
     summary="Describe a model",
-    description="One model name. Names may contain slashes.",
+    description="One model name. Names may contain slashes. With the header `anthropic-version`, Anthropic's form.",
     tags=["OpenAI"],
     operation_id="retrieveModel",
     sync_to_thread=False,
@@ -124,6 +130,8 @@ def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
 def retrieve_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> Response[bytes]:
     """One model."""
     name = model_id.removeprefix("/")
+    if wants_anthropic(request):
+        return anthropic_model(request, name)
     route = services_of(request).catalogue.snapshot.routes.get(name)
     if route is None:
         raise ModelNotFound(f"the model {name[:128]!r} does not exist or you do not have access to it", param="model")
@@ -151,8 +159,10 @@ async def _embeddings(services: Services, call: Call, incoming: Incoming) -> Wir
     return with_headers(exchange.reply(embeddings), answer.headers)
 
 
-_CHAT = CallRoute(dialect=DIALECT, operation="chat", serve=_chat, error_reply=error_reply)
-_COMPLETION = CallRoute(dialect=DIALECT, operation="completion", serve=_completion, error_reply=error_reply)
+_CHAT = CallRoute(dialect=DIALECT, operation="chat", serve=_chat, error_reply=error_reply, remembers=True)
+_COMPLETION = CallRoute(
+    dialect=DIALECT, operation="completion", serve=_completion, error_reply=error_reply, remembers=True
+)
 _EMBEDDINGS = CallRoute(dialect=DIALECT, operation="embeddings", serve=_embeddings, error_reply=error_reply)
 
 OPENAI_ROUTES = (create_chat_completion, create_completion, create_embedding, list_models, retrieve_model)

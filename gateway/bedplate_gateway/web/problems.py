@@ -11,14 +11,14 @@ from litestar.response import Response
 
 from bedplate_core.errors import GatewayError, InvalidRequest, NotFound, PayloadTooLarge
 from bedplate_gateway.dialects.base import WireReply
-from bedplate_gateway.dialects.openai.errors import error_reply
+from bedplate_gateway.web.dialect_of import dialect_in
 
 _log = structlog.stdlib.get_logger("bedplate.web")
 
 
-def gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+def gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
     """One of ours: its message is for the client."""
-    return _response(error_reply(error))
+    return _response(dialect_in(request.scope).error_reply(error))
 
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -33,7 +33,7 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
         known = InvalidRequest(error.detail)
     else:
         return internal_error(request, error)
-    reply = error_reply(known)
+    reply = dialect_in(request.scope).error_reply(known)
     status = error.status_code if error.status_code in (404, 405, 413) else reply.status
     return _response(WireReply(status=status, body=reply.body, headers={**reply.headers, **(error.headers or {})}))
 
@@ -41,7 +41,7 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
 def internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Anything else: logged in full, told to nobody."""
     _log.error("request_failed", path=request.scope["path"], exc_info=error)
-    return _response(error_reply(GatewayError("the gateway failed to serve this request")))
+    return _response(dialect_in(request.scope).error_reply(GatewayError("the gateway failed to serve this request")))
 
 
 def _validation_message(error: ValidationException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar.types import Receive, Scope
 
 from bedplate_core.errors import PayloadTooLarge
-from bedplate_gateway.web.edge import header_of
+from bedplate_gateway.web.headers import header_of
 
 
 class ClientLeft(Exception):

@@ -13,7 +13,9 @@ from bedplate_gateway.catalogue.catalogue import Catalogue
 from bedplate_gateway.engine.engine import Engine
 from bedplate_gateway.records.metrics import Metrics
 from bedplate_gateway.settings import Settings
+from bedplate_providers.deadlines import Deadlines
 from bedplate_sessions.store import Sessions
+from bedplate_sessions.stored_responses import StoredResponses
 from bedplate_store.database import Database
 
 
@@ -24,8 +26,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
     database: Database
     sessions: Sessions
+    stored_responses: StoredResponses
     engine: Engine
     metrics: Metrics
+    deadlines: Deadlines
 
 
 SERVICES = "services"
