@@ -29,7 +29,7 @@ from bedplate_migrations.runner import upgrade
 from bedplate_store.database import Database
 from bedplate_store.embedded import EmbeddedPostgres
 from bench.load import Target
-from bench.upstream import BURST, CHUNKS, PACED, WHOLE
+from bench.upstream import BURST, CHUNKS, PACE_S, PACED, WHOLE
 
 SYSTEM_CORE, LOAD_CORE = 0, 1
 START_TIMEOUT_S = 60.0
@@ -80,10 +80,11 @@ class Bench:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def start_upstream(self) -> None:
-        """The mock upstream, on the core of the load generator."""
+    def start_upstream(self, pace_s: float = PACE_S) -> None:
+        """The mock upstream, on the core of the load generator, with `pace_s` seconds between paced pieces."""
         port = self.upstream_port
-        self._start("upstream", [sys.executable, "-m", "bench.upstream", "--port", str(port)], port, LOAD_CORE)
+        command = [sys.executable, "-m", "bench.upstream", "--port", str(port), "--pace-s", str(pace_s)]
+        self._start("upstream", command, port, LOAD_CORE)
 
     def direct(self) -> System:
         """The upstream without anything between."""

@@ -5,7 +5,7 @@ model's name selects the answer:
 
     bench-whole   a 0.7 KB text; to a request with "stream":true the same text as one piece
     bench-burst   64 pieces in one write
-    bench-paced   64 pieces, 20 ms apart
+    bench-paced   64 pieces, 20 ms apart, or as `--pace-s` says
 
 Pieces look as vLLM 0.32 sends them with `continuous_usage_stats`. `GET /health` and `GET /v1/models` answer as well.
 """
@@ -105,9 +105,10 @@ HEALTH = reply(b"")
 
 
 class MockVllm(asyncio.Protocol):
-    """One connection of a client, which sends one request at a time."""
+    """One connection of a client, which sends one request at a time. `pace_s` is between paced pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace_s: float) -> None:
+        self._pace_s = pace_s
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -144,7 +145,7 @@ class MockVllm(asyncio.Protocol):
             self._write(ANSWERS[WHOLE, streamed])
 
     def _pace(self, number: int) -> None:
-        self._timer = asyncio.get_running_loop().call_later(PACE_S, self._next_piece, number)
+        self._timer = asyncio.get_running_loop().call_later(self._pace_s, self._next_piece, number)
 
     def _next_piece(self, number: int) -> None:
         if number == len(PACED_PIECES) - 1:
@@ -165,9 +166,10 @@ def content_length(head: bytes) -> int:
     return 0 if at < 0 else int(lower[at + 17 : lower.find(b"\r\n", at + 17)])
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, pace_s: float) -> None:
     """Serve on the loopback address until cancelled."""
-    server = await asyncio.get_running_loop().create_server(MockVllm, "127.0.0.1", port, backlog=1024)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: MockVllm(pace_s), "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
@@ -175,7 +177,9 @@ def main() -> None:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
-    uvloop.run(serve(parser.parse_args().port))
+    parser.add_argument("--pace-s", type=float, default=PACE_S, help="seconds between paced pieces")
+    asked = parser.parse_args()
+    uvloop.run(serve(asked.port, asked.pace_s))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bedplate_gateway.cli.environment import client_variables
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fixtures.gateway import RunningGateway
 
@@ -23,17 +24,23 @@ README = [block for block in blocks(ROOT / "README.md") if block.language in ("s
 @pytest.fixture(scope="module")
 def reader(gateway: RunningGateway) -> dict[str, str]:
     """The environment of a reader beside a running installation, whose `smollm2` says what it hears."""
+    pair = gateway.create_access_key("default")
+    assert pair.secret is not None
     gateway.settings.credentials_path.write_text(gateway.admin_key + "\n")
+    gateway.settings.key_pair_path.write_text(f"{pair.access_key_id}\n{pair.secret.reveal()}\n")
     gateway.apply_text("kind: Model\nname: smollm2\nspec: {provider: fake, upstream_model: fake/echo}\n")
-    return dict(os.environ) | {
-        "BEDPLATE_HOME": str(gateway.home),
-        "BEDPLATE_PORT": str(gateway.settings.port),
-        "BEDPLATE_DATABASE_URL": gateway.settings.database_url or "",
-        "OPENAI_BASE_URL": f"{gateway.base_url}/v1",
-        "OPENAI_API_KEY": gateway.key,
-        "NO_PROXY": "127.0.0.1",
-        "COLUMNS": "200",
-    }
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return (
+        environ
+        | client_variables(gateway.settings)
+        | {
+            "BEDPLATE_HOME": str(gateway.home),
+            "BEDPLATE_PORT": str(gateway.settings.port),
+            "BEDPLATE_DATABASE_URL": gateway.settings.database_url or "",
+            "NO_PROXY": "127.0.0.1",
+            "COLUMNS": "200",
+        }
+    )
 
 
 def run(command: list[str], environ: dict[str, str]) -> str:
@@ -54,7 +61,7 @@ def run_block(block: Block, environ: dict[str, str]) -> str:
 def test_only_the_blocks_that_start_everything_are_not_run() -> None:
     skipped = [block.text.strip() for block in README if block.text.strip() in NOT_RUN_HERE]
     assert sorted(skipped) == sorted(NOT_RUN_HERE)
-    assert len(README) - len(skipped) >= 8
+    assert len(README) - len(skipped) >= 10
 
 
 def test_every_block_of_the_readme_does_what_the_text_says(reader: dict[str, str]) -> None:
@@ -71,6 +78,8 @@ def test_every_block_of_the_readme_does_what_the_text_says(reader: dict[str, str
     assert "Hello there" in of("bedplate chat")
     assert of("Say hello.") == "Say hello.\n"
     assert of("Count to three.") == "Count to three.\n"
+    assert of("from anthropic import Anthropic") == "Say good morning.\n"
+    assert of("import boto3") == "Say good evening.\n"
     session, answer = of("My name is Ada.").strip().split(" ", 1)
     assert session.startswith("sess_")
     assert answer
@@ -116,3 +125,14 @@ def test_the_fleet_example_applies_once_its_secret_is_there(reader: dict[str, st
     gateway.settings.secrets_path.mkdir(exist_ok=True)
     (gateway.settings.secrets_path / "fleet").write_text("key\n")
     assert run(command, reader).splitlines() == ["provider fleet: changed", "model chat: changed"]
+
+
+def test_the_vendors_example_applies_once_its_secrets_are_there(
+    reader: dict[str, str], gateway: RunningGateway
+) -> None:
+    gateway.settings.secrets_path.mkdir(exist_ok=True)
+    for name in ("openai", "anthropic", "bedrock"):
+        (gateway.settings.secrets_path / name).write_text("key\n")
+    lines = run([str(BIN / "bedplate"), "apply", "-f", "examples/vendors.yaml"], reader).splitlines()
+    assert len(lines) == 6
+    assert all(line.endswith(": changed") for line in lines)

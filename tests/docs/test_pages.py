@@ -66,6 +66,9 @@ def variables() -> dict[str, object]:
         master_key_file=Path("k"),
         secrets_dir=Path("s"),
         spool_dir=Path("p"),
+        tls_certificate=Path("t"),
+        tls_key=Path("t"),
+        tls_ca=Path("t"),
     )
     return dict(environment_of(whole))
 

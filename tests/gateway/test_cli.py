@@ -45,7 +45,7 @@ def _refused(ran: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS, "keys create", "keys list", "keys revoke"])
+@pytest.mark.parametrize("name", ["", *COMMANDS, "certificates create", "keys create", "keys list", "keys revoke"])
 def test_every_command_explains_itself(name: str) -> None:
     ran = _run(None, *name.split(), "--help")
     assert ran.returncode == 0
@@ -175,7 +175,9 @@ def test_env_is_commands_for_a_shell(gateway: RunningGateway, shell: str) -> Non
         said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
         assert said == [f"{gateway.base_url}/v1", token]
     else:
-        assert re.findall(r"^set -gx (\w+) .*;$", ran.stdout, re.M) == ["OPENAI_BASE_URL", "OPENAI_API_KEY"]
+        names = re.findall(r"^set -gx (\w+) .*;$", ran.stdout, re.M)
+        assert names[:4] == ["OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"]
+        assert len(names) == len(ran.stdout.splitlines())
         assert shlex.split(ran.stdout.splitlines()[0].rstrip(";"))[3] == f"{gateway.base_url}/v1"
 
 

@@ -22,11 +22,15 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "BEDPLATE_SPOOL_DIR": ("spool_dir", "/var/spool/b", Path("/var/spool/b")),
     "BEDPLATE_LOG_FORMAT": ("log_format", "json", "json"),
     "BEDPLATE_MAX_BODY_BYTES": ("max_body_bytes", "1000", 1000),
+    "BEDPLATE_MEDIA_FETCH": ("media_fetch", "true", True),
     "BEDPLATE_RESPONSE_TIMEOUT_S": ("response_timeout_s", "1.5", 1.5),
     "BEDPLATE_DRAIN_TIMEOUT_S": ("drain_timeout_s", "0", 0.0),
     "BEDPLATE_KEEP_ALIVE_S": ("keep_alive_s", "2", 2.0),
     "BEDPLATE_DATABASE_POOL_SIZE": ("database_pool_size", "3", 3),
     "BEDPLATE_DATABASE_TIMEOUT_S": ("database_timeout_s", "7", 7.0),
+    "BEDPLATE_TLS_CERTIFICATE": ("tls_certificate", "/tls/server.pem", Path("/tls/server.pem")),
+    "BEDPLATE_TLS_KEY": ("tls_key", "/tls/server.key", Path("/tls/server.key")),
+    "BEDPLATE_TLS_CA": ("tls_ca", "/tls/ca.pem", Path("/tls/ca.pem")),
     "BEDPLATE_SESSION_WAIT_S": ("session_wait_s", "9", 9.0),
 }
 
@@ -35,7 +39,19 @@ def test_every_field_has_a_variable_that_is_tried_here() -> None:
     assert {field for field, _, _ in VARIABLES.values()} == {field.name for field in msgspec.structs.fields(Settings)}
 
 
-@pytest.mark.parametrize("name", VARIABLES)
+PAIR = {"BEDPLATE_TLS_CERTIFICATE", "BEDPLATE_TLS_KEY"}
+
+
+def test_a_certificate_and_its_key_come_together() -> None:
+    for name in PAIR:
+        with pytest.raises(SettingsError, match="both or neither"):
+            settings_from_environment({"HOME": "/h", name: "/tls/file"})
+    settings = settings_from_environment({"HOME": "/h", **dict.fromkeys(PAIR, "/tls/file")})
+    assert settings.tls_certificate == settings.tls_key == Path("/tls/file")
+    assert settings.base_url.startswith("https://")
+
+
+@pytest.mark.parametrize("name", sorted(VARIABLES.keys() - PAIR))
 def test_a_variable_sets_its_field_and_no_other(name: str) -> None:
     field, text, value = VARIABLES[name]
     base = {"HOME": "/home/someone"}

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from bedplate_core.errors import StoreUnavailable, Unauthenticated
 from bedplate_core.ids import KeyId, ProjectId
-from bedplate_gateway.access.credentials import KeyEntry, authenticate
+from bedplate_gateway.access.credentials import KeyEntry, Signed, presented_credential, principal_of_token
 from bedplate_gateway.access.keyring import Keyring, KeyringError, ensure_master_key, new_token, read_keyring
 from bedplate_gateway.access.principal import Principal, Role
 from bedplate_gateway.catalogue.catalogue import Catalogue
 from bedplate_gateway.catalogue.secrets import Secrets
-from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.records.metrics import Metrics
+from bedplate_gateway.web.authentication import Authentication
 from bedplate_gateway.web.edge import Edge
 from bedplate_store.database import Database
 from bedplate_store.driver import DatabaseConfig
@@ -35,6 +35,12 @@ KEYRING = Keyring(bytes(32))
 TOKEN = new_token()
 PRINCIPAL = Principal(key_id=KeyId("key_1"), project=ProjectId("proj_1"), role=Role.SERVICE)
 KEYS = {KEYRING.token_hash(TOKEN): KeyEntry(principal=PRINCIPAL)}
+
+
+def authenticate(headers: list[tuple[bytes, bytes]], keys: dict[bytes, KeyEntry], keyring: Keyring) -> Principal:
+    found = presented_credential(headers)
+    assert not isinstance(found, Signed)
+    return principal_of_token(found, keys, keyring)
 
 
 def _basic(user: str, password: str) -> bytes:
@@ -175,9 +181,10 @@ async def test_before_the_catalogue_is_there_every_key_is_503() -> None:
         raise AssertionError("the application was reached")
 
     database = Database(DatabaseConfig(url="postgresql://nobody@/nothing?host=/nowhere"))
-    catalogue = Catalogue(database, Secrets(Path("/nowhere")), 1.0)
+    catalogue = Catalogue(database, Secrets(Path("/nowhere")), KEYRING, 1.0)
     metrics = Metrics(CollectorRegistry())
-    edge = Edge(reached, catalogue=catalogue, keyring=KEYRING, error_reply=error_reply, metrics=metrics)
+    authentication = Authentication(catalogue=catalogue, keyring=KEYRING, max_body_bytes=1, refuse=reached)
+    edge = Edge(reached, authentication=authentication, metrics=metrics)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
