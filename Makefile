@@ -8,13 +8,14 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 SOURCES := core store providers sessions guardrails gateway migrations
 
-.PHONY: up test check format test-long bench help clean
+.PHONY: up test check format docs test-long bench help clean
 
 help:
 	@echo "make up         install what is missing, then run everything in the foreground (ARGS=... for bedplate up)"
 	@echo "make test       install what is missing, then run all checks and tests"
 	@echo "make check      only format, lint, import contracts and types"
 	@echo "make format     rewrite the code in its format"
+	@echo "make docs       rewrite the pages that are written from the code"
 	@echo "make test-long  kills, soak and the other long suites"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      remove the environments of this folder (the engine stays in the user's cache)"
@@ -35,6 +36,9 @@ format: $(VENV)/.test
 	$(BIN)/ruff format $(SOURCES) tests bench
 	$(BIN)/ruff check --fix $(SOURCES) tests bench
 
+docs: $(VENV)/.test
+	$(BIN)/python -m tests.docs.compatibility
+
 test-long: $(VENV)/.test $(CLIENTS)/.ready
 	$(BIN)/python -m pytest -m long $(ARGS)
 
@@ -50,8 +54,8 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.up: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "Installing Bedplate into $(VENV) (one to three minutes the first time)"
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[guardrails]'
+	@echo "Installing Bedplate into $(VENV) (about a minute the first time)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.up

@@ -15,8 +15,9 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from bedplate_core.errors import StoreUnavailable
 from bedplate_store.driver import (
@@ -37,6 +38,9 @@ SPOOL_BYTES = 256 << 20
 RETRY_S = (0.1, 5.0)
 """The first wait before Postgres is asked again and the longest; each is twice the one before."""
 LOOK_FOR_LEFTOVERS_S = 30.0
+
+Settle: TypeAlias = Callable[[StoreUnavailable | None], None]
+"""Told how a row ended: None when it is durable."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _DATA_ERRORS = frozenset({"21", "22", "23"})
@@ -71,7 +75,7 @@ class RowWriter:
         self._table = table
         self._deadline_s = deadline_s
         self._spool = Spool(spool, table, limit_bytes=spool_bytes) if spool is not None else None
-        self._waiting: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[bytes, Settle]] = deque()
         self._wake = asyncio.Event()
         self._trouble = asyncio.Event()
         self._away = False
@@ -95,14 +99,30 @@ class RowWriter:
         the row is stored all the same. A row that Postgres refuses for its content is logged and set aside,
         and counts as kept.
         """
+        kept = asyncio.get_running_loop().create_future()
+
+        def settle(error: StoreUnavailable | None) -> None:
+            if kept.done():
+                return  # the caller was cancelled
+            if error is None:
+                kept.set_result(None)
+            else:
+                kept.set_exception(error)
+
+        self.put(row, settle)
+        await kept
+
+    def put(self, row: bytes, settle: Settle) -> None:
+        """As `append`, without waiting: `settle` is told when `row` is durable, or that it is lost.
+
+        Raises `StoreUnavailable` at once when the row cannot be taken; `settle` is not called then.
+        """
         if b"\n" in row:
             raise ValueError("a row is one line of JSON")
         if self._drain is None or self._closing or len(self._waiting) >= MAX_WAITING_ROWS:
             raise _refusal()
-        kept = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, kept))
+        self._waiting.append((row, settle))
         self._wake.set()
-        await kept
 
     @property
     def healthy_for_admission(self) -> bool:
@@ -143,13 +163,11 @@ class RowWriter:
                 count = min(len(self._waiting), BATCH_ROWS)
                 batch = [self._waiting.popleft() for _ in range(count)]
                 error = await self._keep([row for row, _ in batch])
-                for _, kept in batch:
-                    if kept.done():
-                        continue  # its caller was cancelled
-                    if error is None:
-                        kept.set_result(None)
-                    else:
-                        kept.set_exception(error)
+                for _, settle in batch:
+                    try:
+                        settle(error)
+                    except Exception:
+                        logger.exception("what follows a row of %s failed", self._table)
             if self._closing:
                 return
 
@@ -278,4 +296,4 @@ def _refusal() -> StoreUnavailable:
     )
 
 
-__all__ = ["RowWriter"]
+__all__ = ["RowWriter", "Settle"]
