@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from bedplate_gateway.access.principal import Role
-from bedplate_providers.fake import EMBEDDING_MODEL, FakeProvider
+from bedplate_providers.fake import EMBEDDING_MODEL
 from tests.fixtures.asgi import Exchange, InProcess, Message, in_process
 from tests.fixtures.gateway import RunningGateway
 from tests.fixtures.postgres import PostgresServer
@@ -372,18 +372,26 @@ async def test_a_client_that_leaves_frees_the_upstream(
         postgres_server.drop_database(name)
 
 
+CANNOT_COUNT = """
+kind: Provider
+name: elsewhere
+spec: {kind: openai, base_url: "http://127.0.0.1:9/v1"}
+---
+kind: Model
+name: uncounted
+spec: {provider: elsewhere}
+"""
+
+
 @pytest.mark.anyio
-async def test_a_provider_that_cannot_count_is_named(
-    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(FakeProvider, "count_tokens")
+async def test_a_provider_that_cannot_count_is_named(postgres_server: PostgresServer, tmp_path: Path) -> None:
     name = postgres_server.create_database()
     try:
-        async with in_process(tmp_path, postgres_server.url(name)) as running:
+        async with in_process(tmp_path, postgres_server.url(name), resources=CANNOT_COUNT) as running:
             body = {"input": {"invokeModel": {"body": "eyJwcm9tcHQiOiAieCJ9"}}}
-            exchange = await post(running, "/model/fake%2Fecho/count-tokens", body)
+            exchange = await post(running, "/model/uncounted/count-tokens", body)
             assert exchange.status == 400
-            assert "fake/echo" in json.loads(exchange.body)["message"]
+            assert "uncounted" in json.loads(exchange.body)["message"]
             assert "token counting" in json.loads(exchange.body)["message"]
     finally:
         postgres_server.drop_database(name)

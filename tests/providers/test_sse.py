@@ -51,6 +51,22 @@ def test_the_format(data: bytes, payloads: list[bytes]) -> None:
     assert parse([data]) == payloads
 
 
+@pytest.mark.parametrize(
+    ("pieces", "payloads"),
+    [
+        ([b"data: x\n", b"data: y\n\n"], [b"x\ny"]),
+        ([b"data: x\r", b"data: y\n\n"], [b"x\ny"]),
+        ([b"data: x\n\nda", b"ta: y\n\n", b"data: z\n\n"], [b"x", b"y", b"z"]),
+        ([b"data: a\rb\n\n"], [b"a"]),
+        ([b"data: a\n\ndata: b\rdata: c\n\n"], [b"a", b"b\nc"]),
+    ],
+)
+def test_what_looks_like_whole_events_of_one_line_is_not_taken_for_them(
+    pieces: list[bytes], payloads: list[bytes]
+) -> None:
+    assert parse(pieces) == payloads
+
+
 @pytest.mark.parametrize("piece", [b"x" * 10, b"data: y\n", b"data: " + b"z" * 40 + b"\n\n"])
 def test_an_event_is_bounded_however_it_comes(piece: bytes) -> None:
     parser = SseParser(max_event_bytes=30)

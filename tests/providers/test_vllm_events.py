@@ -23,6 +23,7 @@ from bedplate_core.events import (
     StopReason,
     TokenLogprob,
 )
+from bedplate_core.jsonvalue import JSONObject
 from bedplate_core.messages import Reasoning, Refusal, Text, ToolCall
 from bedplate_core.order import EventOrder
 from bedplate_core.requests import NamedTool, Request
@@ -100,6 +101,47 @@ def test_any_chunking_of_the_bytes_gives_the_same_events(at: list[int]) -> None:
     cut, _ = read(pieces)
     keep = [each for each in whole if not isinstance(each, Progress)]
     assert [each for each in cut if not isinstance(each, Progress)] == keep
+
+
+SPOKEN = [ROLE, chat_chunk({"content": "Hi"})]
+"""The beginning of an answer whose text part is open."""
+
+
+def test_what_comes_with_more_text_of_an_open_part_is_kept() -> None:
+    logprobs: JSONObject = {"content": [{"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": []}]}
+    spoken = [
+        *SPOKEN,
+        chat_chunk({"content": "a"}, logprobs=logprobs),
+        chat_chunk({"content": "b"}, token_ids=[7]),
+        chat_chunk({"content": "c"}),
+        chat_chunk({"content": ""}, token_ids=[8]),
+        chat_chunk({"content": "d"}),
+        chat_chunk({}, finish="stop", usage=(20, 5)),
+        FINAL,
+        DONE,
+    ]
+    (choice,) = answer(spoken).choices
+    assert choice.parts == (Text(text="Hiabcd"),)
+    assert [token.token for token in choice.logprobs] == ["a"]
+    assert choice.token_ids == (7, 8)
+    events, _ = read(spoken)
+    assert Delta(0, 0, "d", (), (8,)) in events
+
+
+@pytest.mark.parametrize(
+    ("delta", "part"),
+    [
+        ({"reasoning": "Hm"}, Reasoning(text="Hm")),
+        ({"reasoning_content": "Hm"}, Reasoning(text="Hm")),
+        ({"refusal": "No"}, Refusal(text="No")),
+        (call_piece(0, id_="a", name="weather", arguments="{}"), ToolCall(id="a", name="weather", arguments="{}")),
+    ],
+)
+def test_another_part_that_comes_with_more_text_of_an_open_one_is_kept(delta: dict[str, Any], part: object) -> None:
+    more = chat_chunk({"content": "more", **delta})
+    (choice,) = answer([*SPOKEN, more, chat_chunk({}, finish="stop"), FINAL, DONE]).choices
+    assert part in choice.parts
+    assert "".join(each.text for each in choice.parts if isinstance(each, Text)) == "Himore"
 
 
 def test_parallel_tool_calls_in_pieces() -> None:
