@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -63,7 +64,8 @@ class Client(asyncio.Protocol):
         self._tail = b""
         self._left: int | None = None
         self._in_body = False
-        self.sent_s = 0.0
+        self.due_s = 0.0
+        self.first_s = 0.0
         self.error: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,13 +75,14 @@ class Client(asyncio.Protocol):
         if self._transport is not None:
             self.error = "the connection was closed"
 
-    def send(self) -> None:
-        """Send the next request."""
+    def send(self, due_s: float | None = None) -> None:
+        """Send the next request; it counts from `due_s`, when it should have been sent, or from now."""
         if self._transport is None:
             raise RuntimeError("not connected")
         self._in_body = False
         self._tail = b""
-        self.sent_s = time.perf_counter()
+        self.due_s = time.perf_counter() if due_s is None else due_s
+        self.first_s = 0.0
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -97,6 +100,8 @@ class Client(asyncio.Protocol):
             self._left = None if chunked else content_length(head)
             self._tail = b""
             data = data[end + 4 :]
+        if data and not self.first_s:
+            self.first_s = time.perf_counter()
         if self._left is not None:
             self._left -= len(data)
             if self._left <= 0:
@@ -115,11 +120,13 @@ class Client(asyncio.Protocol):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in the window: whole answers, its length in seconds, and each answer's time in milliseconds."""
+    """What happened in the window: whole answers, its length in seconds, and for each answer the milliseconds until
+    it was whole and until its first byte of body."""
 
     answers: int
     seconds: float
     times_ms: list[float]
+    first_ms: list[float]
 
     @property
     def per_s(self) -> float:
@@ -128,8 +135,16 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     def percentile_ms(self, share: float) -> float:
         """The time within which `share` (0 to 1) of the answers came."""
-        ordered = sorted(self.times_ms)
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+        return _percentile(self.times_ms, share)
+
+    def first_percentile_ms(self, share: float) -> float:
+        """The same until the first byte of body."""
+        return _percentile(self.first_ms, share)
+
+
+def _percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 class LoadError(Exception):
@@ -153,8 +168,7 @@ async def saturate(
     state = _State()
 
     def answered(client: Client) -> None:
-        if state.measuring:
-            state.times_ms.append((time.perf_counter() - client.sent_s) * 1000)
+        state.note(client)
         if client.error is None:
             client.send()
 
@@ -170,28 +184,41 @@ async def saturate(
             client.close()
 
 
-async def steady(target: Target, *, stream: bool, per_s: float, warm_s: float, window_s: float) -> Window:
-    """Send `per_s` requests a second, whether earlier ones are answered or not; measure for `window_s`."""
+async def steady(
+    target: Target, *, stream: bool, per_s: float, warm_s: float, window_s: float, connections: int = 64
+) -> Window:
+    """Send `per_s` requests a second, whether earlier ones are answered or not; measure for `window_s`.
+
+    A request that finds no connection free waits for one, and its time runs from when it was due: a system that stands
+    still for a moment is charged for everyone who came meanwhile.
+    """
     state = _State()
     free: list[Client] = []
+    waiting: deque[float] = deque()
 
     def answered(client: Client) -> None:
-        if state.measuring:
-            state.times_ms.append((time.perf_counter() - client.sent_s) * 1000)
-        free.append(client)
+        state.note(client)
+        if waiting and client.error is None:
+            client.send(waiting.popleft())
+        else:
+            free.append(client)
 
-    clients = await _connect(target, stream, 32, answered)
+    clients = await _connect(target, stream, connections, answered)
     free += clients
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
-    due_s = loop.time()
+    began_s, offset_s = loop.time(), time.perf_counter() - loop.time()
+    sent = 0
 
     def tick() -> None:
-        nonlocal timer, due_s
-        if free:  # none free: the system is overloaded, which the times of the others show
-            free.pop().send()
-        due_s += 1 / per_s
-        timer = loop.call_at(due_s, tick)
+        nonlocal timer, sent
+        while (due_s := began_s + sent / per_s) <= loop.time():
+            sent += 1
+            if free:
+                free.pop().send(due_s + offset_s)
+            else:
+                waiting.append(due_s + offset_s)
+        timer = loop.call_at(began_s + sent / per_s, tick)
 
     tick()
     try:
@@ -208,6 +235,13 @@ class _State:
     def __init__(self) -> None:
         self.measuring = False
         self.times_ms: list[float] = []
+        self.first_ms: list[float] = []
+
+    def note(self, client: Client) -> None:
+        """Count an answer, if the window is open."""
+        if self.measuring:
+            self.times_ms.append((time.perf_counter() - client.due_s) * 1000)
+            self.first_ms.append((client.first_s - client.due_s) * 1000)
 
 
 async def _connect(target: Target, stream: bool, connections: int, answered: Callable[[Client], None]) -> list[Client]:
@@ -233,4 +267,4 @@ async def _measure(state: _State, clients: list[Client], window_s: float, at_edg
         raise LoadError(broken)
     if not state.times_ms:
         raise LoadError("no answer came in the window")
-    return Window(answers=len(state.times_ms), seconds=seconds, times_ms=state.times_ms)
+    return Window(answers=len(state.times_ms), seconds=seconds, times_ms=state.times_ms, first_ms=state.first_ms)

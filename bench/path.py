@@ -35,12 +35,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float = 1.5
     paced_streams: int = 64
     paced_window_s: float = 2.6
-    steady_per_s: float = 200.0
-    steady_window_s: float = 2.0
+    rates_per_s: tuple[float, ...] = (200.0, 1000.0)
+    steady_window_s: float = 3.0
 
 
 FULL = Plan()
 QUICK = Plan(rounds=1, warm_s=0.3, window_s=0.8, paced_window_s=1.3, steady_window_s=1.0)
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds at a fixed rate: until a whole answer is there, and until a stream's first byte is."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    first_p50_ms: float
+    first_p99_ms: float
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +63,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     burst_event_us: float
     burst_per_s: float
     paced_event_us: float | None
-    p50_ms: float
-    p99_ms: float
     postgres_us: float
     load_busy: float
+    loaded_mb: float
+    latencies: tuple[Latency, ...]
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,9 +113,8 @@ async def measure(bench: Bench, system: System, plan: Plan) -> Sample:
     whole, request_us, postgres_us, load_busy = await _saturated(bench, system, plan, stream=False, burst=False)
     _, folded_us, _, _ = await _saturated(bench, system, plan, stream=False, burst=True)
     burst, burst_us, _, _ = await _saturated(bench, system, plan, stream=True, burst=True)
-    latency = await steady(
-        system.whole, stream=False, per_s=plan.steady_per_s, warm_s=plan.warm_s, window_s=plan.steady_window_s
-    )
+    loaded_mb = system.memory_mb()
+    latencies = [await _latency(system, plan, per_s) for per_s in plan.rates_per_s]
     paced_event_us = None
     if system.paced is not None:
         paced_us = await _paced_us(bench, system, plan)
@@ -116,10 +126,26 @@ async def measure(bench: Bench, system: System, plan: Plan) -> Sample:
         burst_event_us=(burst_us - request_us) / system.chunks,
         burst_per_s=burst,
         paced_event_us=paced_event_us,
-        p50_ms=latency.percentile_ms(0.5),
-        p99_ms=latency.percentile_ms(0.99),
         postgres_us=postgres_us,
         load_busy=load_busy,
+        loaded_mb=loaded_mb,
+        latencies=tuple(latencies),
+    )
+
+
+async def _latency(system: System, plan: Plan, per_s: float) -> Latency:
+    """An open loop: requests come whether earlier ones are answered or not, and count from when they were due."""
+    whole = await steady(system.whole, stream=False, per_s=per_s, warm_s=plan.warm_s, window_s=plan.steady_window_s)
+    streamed = await steady(
+        system.burst, stream=True, per_s=per_s / 2, warm_s=plan.warm_s, window_s=plan.steady_window_s
+    )
+    return Latency(
+        per_s=per_s,
+        p50_ms=whole.percentile_ms(0.5),
+        p99_ms=whole.percentile_ms(0.99),
+        p999_ms=whole.percentile_ms(0.999),
+        first_p50_ms=streamed.first_percentile_ms(0.5),
+        first_p99_ms=streamed.first_percentile_ms(0.99),
     )
 
 
@@ -180,22 +206,31 @@ async def measure_all(bench: Bench, systems: Sequence[System], plan: Plan) -> li
 
 
 def _median(samples: Sequence[Sample]) -> Sample:
-    values: dict[str, float | None] = {}
-    for field in Sample.__struct_fields__:
-        taken = [value for sample in samples if (value := getattr(sample, field)) is not None]
-        values[field] = statistics.median(taken) if taken else None
+    values: dict[str, object] = dict(
+        _medians(samples, [name for name in Sample.__struct_fields__ if name != "latencies"])
+    )
+    values["latencies"] = [
+        _medians(at_rate, Latency.__struct_fields__) for at_rate in zip(*(s.latencies for s in samples), strict=True)
+    ]
     return msgspec.convert(values, Sample)
 
 
+def _medians(values: Sequence[object], names: Sequence[str]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name in names:
+        taken = [value for each in values if (value := getattr(each, name)) is not None]
+        found[name] = statistics.median(taken) if taken else None
+    return found
+
+
 def print_table(figures: Sequence[Figures], direct: Sample) -> None:
-    """The medians, one system a line. Added latency is relative to the upstream alone."""
+    """The medians, one system a line: what it takes, then how long it makes clients wait beside the upstream alone."""
     print(
         f"{'system':18}{'req/s':>8}{'us/req':>8}{'x bare':>8}{'us/req':>9}{'us/event':>10}{'us/event':>10}"
-        f"{'added ms':>10}{'added ms':>10}{'postgres':>10}{'load':>7}{'idle':>8}"
+        f"{'postgres':>10}{'load':>7}{'idle':>8}{'loaded':>8}"
     )
     print(
-        f"{'':18}{'':8}{'whole':>8}{'':8}{'64->1':>9}{'burst':>10}{'paced':>10}"
-        f"{'p50':>10}{'p99':>10}{'us/req':>10}{'busy':>7}{'MB':>8}"
+        f"{'':18}{'':8}{'whole':>8}{'':8}{'64->1':>9}{'burst':>10}{'paced':>10}{'us/req':>10}{'busy':>7}{'MB':>8}{'MB':>8}"
     )
     for figure in figures:
         sample = figure.sample
@@ -203,10 +238,17 @@ def print_table(figures: Sequence[Figures], direct: Sample) -> None:
         paced = "-" if sample.paced_event_us is None else f"{sample.paced_event_us:.1f}"
         print(
             f"{figure.name:18}{sample.per_s:8.0f}{sample.request_us:8.0f}{ratio:>8}{sample.folded_us:9.0f}"
-            f"{sample.burst_event_us:10.2f}{paced:>10}{sample.p50_ms - direct.p50_ms:10.2f}"
-            f"{sample.p99_ms - direct.p99_ms:10.2f}{sample.postgres_us:10.0f}{sample.load_busy:7.0%}"
-            f"{figure.memory_mb:8.0f}"
+            f"{sample.burst_event_us:10.2f}{paced:>10}{sample.postgres_us:10.0f}{sample.load_busy:7.0%}"
+            f"{figure.memory_mb:8.0f}{sample.loaded_mb:8.0f}"
         )
+    print(f"\n{'added ms':18}{'at':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}{'first p50':>11}{'first p99':>11}")
+    for figure in figures:
+        for own, alone in zip(figure.sample.latencies, direct.latencies, strict=True):
+            print(
+                f"{figure.name:18}{own.per_s:7.0f}/s{own.p50_ms - alone.p50_ms:9.2f}{own.p99_ms - alone.p99_ms:9.2f}"
+                f"{own.p999_ms - alone.p999_ms:9.2f}{own.first_p50_ms - alone.first_p50_ms:11.2f}"
+                f"{own.first_p99_ms - alone.first_p99_ms:11.2f}"
+            )
 
 
 def main() -> None:
@@ -218,6 +260,7 @@ def main() -> None:
     parser.add_argument("--servers", action="store_true", help="compare uvicorn and granian, route and @asgi handler")
     parser.add_argument("--profile", action="store_true", help="where the gateway's time goes, instead of figures")
     parser.add_argument("--functions", type=int, default=10, help="how many functions a profile lists")
+    parser.add_argument("--held", type=int, nargs="*", help="hold so many paced streams at once, instead of the table")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
@@ -237,6 +280,9 @@ def main() -> None:
                 return
             _start_systems(bench, servers=arguments.servers)
             systems = [system for system in bench.systems if not arguments.only or system.name in arguments.only]
+            if arguments.held:
+                uvloop.run(_hold(systems, arguments.held))
+                return
             direct, figures = uvloop.run(_run(bench, systems, plan))
     for line in bench.skipped:
         print(f"skipped {line}")
@@ -251,6 +297,16 @@ async def _run(bench: Bench, systems: Sequence[System], plan: Plan) -> tuple[Sam
     # An idle pool of connections is part of an idle gateway: let each serve before its memory is read.
     await asyncio.sleep(0.2)
     return direct, await measure_all(bench, systems, plan)
+
+
+async def _hold(systems: Sequence[System], counts: Sequence[int]) -> None:
+    """How long paced streams take while so many are held; what is over the pace of the upstream was a stall."""
+    print(f"{'system':18}{'streams':>9}{'p50 s':>9}{'p99 s':>9}{'longest s':>11}")
+    for system in systems:
+        for count in counts if system.paced is not None else ():
+            window = await saturate(system.paced, stream=True, connections=count, warm_s=2, window_s=6, stagger_s=1.3)
+            times = [window.percentile_ms(share) / 1000 for share in (0.5, 0.99, 1.0)]
+            print(f"{system.name:18}{count:9}{times[0]:9.2f}{times[1]:9.2f}{times[2]:11.2f}")
 
 
 def _start_systems(bench: Bench, *, servers: bool) -> None:
