@@ -14,6 +14,7 @@
     |  \\- ModelNotFound                     404 model_not_found
     |- Conflict                             409 conflict
     |- PayloadTooLarge                      413 payload_too_large
+    |- IdempotencyMismatch                  422 idempotency_mismatch
     |- QuotaExceeded                        429 quota_exceeded
     |- RateLimited                          429 rate_limited           retryable
     |- UpstreamRejected                     502 upstream_rejected
@@ -139,6 +140,13 @@ class PayloadTooLarge(GatewayError):
     code = "payload_too_large"
 
 
+class IdempotencyMismatch(GatewayError):
+    """The idempotency key was used for another request."""
+
+    status = 422
+    code = "idempotency_mismatch"
+
+
 class QuotaExceeded(GatewayError):
     """A budget is spent; waiting a moment does not help."""
 
@@ -212,6 +220,7 @@ __all__ = [
     "CredentialMissing",
     "GatewayError",
     "GuardrailUnavailable",
+    "IdempotencyMismatch",
     "IncompleteSignature",
     "InvalidRequest",
     "ModelNotFound",

@@ -16,17 +16,20 @@ from litestar.types import ASGIApp, Scope
 from prometheus_client import CollectorRegistry
 
 from bedplate_core.errors import GatewayError, StoreUnavailable
+from bedplate_core.ids import ProjectId
 from bedplate_gateway.access.keyring import read_keyring
 from bedplate_gateway.access.principal import Principal
 from bedplate_gateway.catalogue.catalogue import CHANGE_CHANNEL, Catalogue
 from bedplate_gateway.catalogue.secrets import Secrets
 from bedplate_gateway.database import database_config
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.dialects.bedrock.sessions_tokens import PageTokens
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.engine import Engine
 from bedplate_gateway.engine.guarded_fetch import GuardedFetch
 from bedplate_gateway.engine.media import MediaGuard
 from bedplate_gateway.records.metrics import Metrics
 from bedplate_gateway.records.recorder import Recorder
+from bedplate_gateway.session_settings import key_database, session_key_provider, session_limits
 from bedplate_gateway.settings import Settings
 from bedplate_gateway.version import VERSION
 from bedplate_gateway.web.anthropic_routes import ANTHROPIC_ROUTES
@@ -36,18 +39,24 @@ from bedplate_gateway.web.authorization import authorization
 from bedplate_gateway.web.bedrock_invoke_routes import BEDROCK_INVOKE_ROUTES
 from bedplate_gateway.web.bedrock_model_routes import BEDROCK_MODEL_ROUTES
 from bedplate_gateway.web.bedrock_routes import BEDROCK_ROUTES
+from bedplate_gateway.web.bedrock_session_routes import BEDROCK_SESSION_ROUTES
+from bedplate_gateway.web.conversation_routes import CONVERSATION_ROUTES
 from bedplate_gateway.web.dialect_of import dialect_in
 from bedplate_gateway.web.documentation import DOCUMENTATION_ROUTES
 from bedplate_gateway.web.edge import Edge, call_id_of, started_s_of
+from bedplate_gateway.web.kept_calls import KeptCalls
 from bedplate_gateway.web.openai_routes import OPENAI_ROUTES
 from bedplate_gateway.web.operations_routes import OPERATIONS_ROUTES
 from bedplate_gateway.web.problems import gateway_error, http_error, internal_error
 from bedplate_gateway.web.responses_routes import RESPONSES_ROUTES
 from bedplate_gateway.web.services import SERVICES, Services
+from bedplate_gateway.web.session_archive_routes import SESSION_ARCHIVE_ROUTES
 from bedplate_gateway.web.session_routes import SESSION_ROUTES
 from bedplate_gateway.web.vllm_routes import VLLM_ROUTES
 from bedplate_providers.deadlines import Deadlines
+from bedplate_sessions.keys.data_keys import DataKeys
 from bedplate_sessions.store import Sessions
+from bedplate_sessions.stored_replies import StoredReplies
 from bedplate_sessions.stored_responses import StoredResponses
 from bedplate_store.database import Database
 from bedplate_store.listener import Listener
@@ -84,20 +93,34 @@ class Application:
         )
         self._listener = Listener(config, CHANGE_CHANNEL, self._catalogue.reload)
         metrics = Metrics(CollectorRegistry())
-        sessions = Sessions(self._database, self._locks)
+        self._key_provider = session_key_provider(settings, keyring)
+        self._key_database = key_database(settings)
+        self._keys = DataKeys(
+            self._key_database or self._database, self._key_provider, apart=self._key_database is not None
+        )
+        sessions = Sessions(self._database, self._locks, self._keys, limits=session_limits(settings))
         self._media = MediaGuard(GuardedFetch() if settings.media_fetch else None)
+        recorder = Recorder(self._writer, metrics)
+        self._kept_calls = KeptCalls()
         self._engine = Engine(
             catalogue=self._catalogue,
-            recorder=Recorder(self._writer, metrics),
+            recorder=recorder,
             keyring=keyring,
             media=self._media,
+            durable=sessions.durable,
         )
         self.services = Services(
             settings=settings,
             catalogue=self._catalogue,
             database=self._database,
             sessions=sessions,
-            stored_responses=StoredResponses(self._database),
+            stored_responses=StoredResponses(self._database, self._keys, retention_s=self._retention_s),
+            keys=self._keys,
+            locks=self._locks,
+            stored_replies=StoredReplies(self._database, self._keys, limits=sessions.limits),
+            kept_calls=self._kept_calls,
+            recorder=recorder,
+            page_tokens=PageTokens(keyring.page_token_key),
             engine=self._engine,
             metrics=metrics,
             deadlines=Deadlines(),
@@ -113,6 +136,9 @@ class Application:
                 *BEDROCK_INVOKE_ROUTES,
                 *BEDROCK_MODEL_ROUTES,
                 *SESSION_ROUTES,
+                *BEDROCK_SESSION_ROUTES,
+                *CONVERSATION_ROUTES,
+                *SESSION_ARCHIVE_ROUTES,
                 *OPERATIONS_ROUTES,
                 *DOCUMENTATION_ROUTES,
             ],
@@ -136,6 +162,10 @@ class Application:
         )
         self.asgi: ASGIApp = Edge(self.litestar, authentication=authentication, metrics=metrics)
 
+    def _retention_s(self, project: ProjectId) -> float:
+        """How long the project's responses are kept."""
+        return self._catalogue.snapshot.sessions(project).retention_s or self._settings.session_retention_s
+
     async def _refuse(self, scope: Scope, principal: Principal, error: GatewayError) -> None:
         """Put a refused signature on record."""
         call = Call(
@@ -153,6 +183,10 @@ class Application:
         """Everything that runs beside requests: started before the first, ended after the last, in reverse order."""
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._database.aclose)
+            if self._key_database is not None:
+                stack.push_async_callback(self._key_database.aclose)
+            if self._key_provider is not None:
+                stack.push_async_callback(self._key_provider.aclose)
             stack.push_async_callback(self._locks.aclose)
             stack.callback(self.services.deadlines.close)
             stack.callback(self._media.close)
@@ -163,6 +197,7 @@ class Application:
             await self._listener.start()
             stack.push_async_callback(self._listener.aclose)
             yield
+            await self._kept_calls.aclose(self._settings.drain_timeout_s)
             await self._engine.aclose(self._settings.drain_timeout_s)
 
     async def _first_load(self) -> None:

@@ -25,6 +25,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "database_pool_size": (1, 1000),
     "database_timeout_s": (0.001, _DAY_S),
     "session_wait_s": (0, _DAY_S),
+    "session_idle_s": (1, 365 * _DAY_S),
+    "session_retention_s": (60, 36_500 * _DAY_S),
+    "session_steps": (1, 10_000_000),
+    "session_step_bytes": (1, 2**31),
+    "reply_retention_s": (60, 365 * _DAY_S),
 }
 _VARIABLES = {"postgres_bin": "BEDPLATE_PG_BIN"}
 
@@ -84,6 +89,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Longest wait for one database operation on a request. BEDPLATE_DATABASE_TIMEOUT_S."""
     session_wait_s: float = 30.0
     """How long a turn waits for another turn of its session. BEDPLATE_SESSION_WAIT_S."""
+    session_keys: str = "master"
+    """What wraps the data keys of conversations: `master` (derived from the master key), `none` (new conversations are
+    not encrypted), `file:PATH`, `environment`, `vault:URL/MOUNT/NAME` or `kms:KEY`. BEDPLATE_SESSION_KEYS."""
+    session_key_material: str | None = None
+    """The keys themselves for `environment`, as JSON. A secret. BEDPLATE_SESSION_KEY_MATERIAL."""
+    key_database_url: str | None = None
+    """Another Postgres that has only the data keys, so that a backup of the one with the content cannot be read alone.
+    BEDPLATE_KEY_DATABASE_URL."""
+    vault_token: str | None = None
+    """Token for Vault. A secret. BEDPLATE_VAULT_TOKEN."""
+    vault_ca_file: Path | None = None
+    """File with the authority (PEM) of Vault's certificate. BEDPLATE_VAULT_CA_FILE."""
+    kms_region: str | None = None
+    """AWS region of the key in KMS. BEDPLATE_KMS_REGION."""
+    session_idle_s: float = 3600.0
+    """After how long without a write a session that Bedrock's operations made expires. BEDPLATE_SESSION_IDLE_S."""
+    session_retention_s: float = 30 * _DAY_S
+    """How long conversations and responses are kept after their last write. BEDPLATE_SESSION_RETENTION_S."""
+    session_steps: int = 1000
+    """Most steps that Bedrock's operations put into one session. BEDPLATE_SESSION_STEPS."""
+    session_step_bytes: int = 50_000_000
+    """Largest step. The body limit holds as well. BEDPLATE_SESSION_STEP_BYTES."""
+    reply_retention_s: float = _DAY_S
+    """How long the answer to a request with an idempotency key can be had again. BEDPLATE_REPLY_RETENTION_S."""
 
     @property
     def base_url(self) -> str:

@@ -1,9 +1,9 @@
 """A model served by several vLLM replicas, as one provider.
 
-Replicas take turns. One that cannot be reached leaves the rotation at once and returns with the next health
-check it passes. A call moves on to another replica only before its first event and only for an error that
-says another may do better. Errors after the request was sent move it at most once: a request that kills an
-engine must not be walked through the fleet.
+The calls of a conversation go to one replica, all others take turns. One that cannot be reached leaves the
+rotation at once and returns with the next health check it passes. A call moves on to another replica only before
+its first event and only for an error that says another may do better. Errors after the request was sent move it at
+most once: a request that kills an engine must not be walked through the fleet.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bedplate_core.score import ScoreRequest, Scores
 from bedplate_core.tokens import DetokenizeRequest, TokenizeRequest, Tokens
 from bedplate_core.transcription import Transcript, TranscriptionRequest
 from bedplate_providers import vllm_audio, vllm_ranking, vllm_tokens
+from bedplate_providers.affinity import Rendezvous
 from bedplate_providers.base import Health, ReplicaHealth
 from bedplate_providers.endpoints import VllmEndpoint
 from bedplate_providers.upstream_errors import ReplicaLost, ReplicaUnreachable
@@ -59,17 +60,6 @@ Choose = Callable[[Sequence[Replica], str | None], Replica]
 """Picks one of the replicas given (at least one, all healthy) for a call with that affinity key."""
 
 
-class RoundRobin:
-    """Replicas in turn, whatever the affinity."""
-
-    def __init__(self) -> None:
-        self._turn = 0
-
-    def __call__(self, replicas: Sequence[Replica], affinity: str | None) -> Replica:
-        self._turn += 1
-        return replicas[self._turn % len(replicas)]
-
-
 class VllmFleet:
     """The replicas of one endpoint; see `Provider`, `Tokenizes` and `CountsTokens`, which every vLLM server has.
 
@@ -80,7 +70,7 @@ class VllmFleet:
     def __init__(self, name: str, endpoint: VllmEndpoint, choose: Choose | None = None) -> None:
         self.name = name
         self._interval_s = endpoint.health_interval_s
-        self._choose = choose or RoundRobin()
+        self._choose = choose or Rendezvous()
         context = None
         if any(url.startswith("https:") for url in endpoint.urls):
             context = ssl.create_default_context(cafile=endpoint.ca_file)
@@ -318,7 +308,6 @@ __all__ = [
     "Choose",
     "FleetStream",
     "Replica",
-    "RoundRobin",
     "VllmEmbeddingFleet",
     "VllmFleet",
     "VllmRankingFleet",

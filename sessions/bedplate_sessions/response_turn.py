@@ -1,20 +1,25 @@
-"""One answer that builds on stored responses and is stored itself before its last event leaves."""
+"""One answer that builds on stored responses and is itself stored as one."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
-from bedplate_core.events import EventStream
 from bedplate_core.ids import SessionId
-from bedplate_core.messages import Message, Role, ToolCall, ToolResult
+from bedplate_core.messages import Message, Part, Role, ToolCall, ToolResult
 from bedplate_core.requests import Request
-from bedplate_core.response import Fold
-from bedplate_sessions.followed import Followed
+from bedplate_core.response import Response
+from bedplate_sessions.context.policy import ContextPolicy
+from bedplate_sessions.context.summary import Summary
+from bedplate_sessions.durable import Write
 from bedplate_sessions.response_rows import Ancestor, StoredResponse
+from bedplate_sessions.turn import Layout
+
+Keep: TypeAlias = Callable[[StoredResponse], Write]
+"""Makes the write that stores a response."""
 
 _SHOWN = 64
 """Characters of a call's id in an error."""
@@ -23,12 +28,16 @@ _SHOWN = 64
 class ResponseTurn:
     """A turn under way; see `StoredResponses.open_turn`. It holds nothing that must be released.
 
-    Use: `compose` the request, check and answer it, let `follow` watch the answer, `aclose` in the end. Not for use
-    by several tasks at once. `keep` makes a response durable; None keeps nothing.
+    Use: `compose` the request, check and answer it, and make what `ending` returns durable before the answer's end is
+    shown. Not for use by several tasks at once. `keep` makes the write that stores a response; None keeps nothing.
     """
 
     session_id: SessionId | None = None
     """A response is no turn of a session."""
+
+    branch = 0
+    context: ContextPolicy | None = None
+    summary: Summary | None = None
 
     def __init__(
         self,
@@ -37,7 +46,7 @@ class ResponseTurn:
         chain: Sequence[Ancestor],
         instructions: int,
         settings: Callable[[Request], bytes],
-        keep: Callable[[StoredResponse], Awaitable[None]] | None,
+        keep: Keep | None,
     ) -> None:
         self._response_id = response_id
         self._chain = chain
@@ -45,8 +54,7 @@ class ResponseTurn:
         self._settings = settings
         self._keep = keep
         self._new = 0
-        self._total: int | None = None
-        self._followed = False
+        self._request: Request | None = None
 
     def compose(self, request: Request) -> Request:
         """`request` with the inputs and answers of all responses that it builds on before its own input.
@@ -62,54 +70,72 @@ class ResponseTurn:
         instructions = request.messages[: self._instructions]
         new = request.messages[self._instructions :]
         past = [message for each in self._chain for message in (*each.input, each.output)]
-        if past:
-            _require_answers(past[-1], new)
+        require_answers(past, new)
         messages = (*instructions, *past, *new)
-        self._new, self._total = len(new), len(messages)
+        self._new = len(new)
         return msgspec.structs.replace(request, messages=messages)
 
-    def follow(self, request: Request, events: EventStream) -> EventStream:
-        """The same events, with `Finish` held back until the response is durable, if it is to be stored.
+    @property
+    def layout(self) -> Layout:
+        """How the composed request is laid out."""
+        return Layout(system=self._instructions, new=self._new, pinned=frozenset())
 
-        `request` is what `compose` returned, after any masking of its texts: as many messages, in the same order.
-        Stored are that request's own messages and the answer as these events tell it. The stream raises
-        `StoreUnavailable` instead of `Finish` if the response could not be stored; after an error, or when closed
-        before the end, nothing is. A cancellation during the commit arrives after it. Closing the stream closes
-        `events`.
-        """
-        if self._total is None or self._followed:
-            raise RuntimeError("follow comes once, after compose")
-        if len(request.messages) != self._total:
-            raise RuntimeError(f"{len(request.messages)} messages, {self._total} were composed")
-        self._followed = True
+    def seq_of(self, place: int) -> int:
+        """Responses are not numbered, and nothing of them is ever summarised."""
+        raise RuntimeError(f"message {place} has no number")
+
+    async def begin(self, request: Request, summary: Summary | None = None) -> None:
+        """Take note of the request as the policy let it through. Nothing is stored before the answer is there."""
+        self._request = request
+
+    async def establish(self) -> None:
+        """There is nothing to make."""
+
+    def ending(self, response: Response) -> Sequence[Write]:
+        """What makes the response durable, if it is to be stored."""
+        request = self._request
+        if request is None:
+            raise RuntimeError("begin comes first")
         if self._keep is None:
-            return events
-        return Followed(events, store=partial(self._store, request, self._keep), close=self.aclose)
+            return ()
+        choice = response.choices[0]
+        return (
+            self._keep(
+                StoredResponse(
+                    id=self._response_id,
+                    parent_id=self._chain[-1].id if self._chain else None,
+                    model=request.model,
+                    created_s=response.created_s,
+                    input=request.messages[len(request.messages) - self._new :],
+                    output=choice.message,
+                    stop_reason=choice.stop.reason,
+                    usage=response.usage,
+                    settings=self._settings(request),
+                )
+            ),
+        )
+
+    async def break_off(self, parts: Sequence[Part]) -> None:
+        """An answer that broke off is no response: nothing is kept."""
 
     async def aclose(self) -> None:
         """Nothing is held. Idempotent; what was stored stays."""
 
-    async def _store(self, request: Request, keep: Callable[[StoredResponse], Awaitable[None]], fold: Fold) -> None:
-        answer = fold.response()
-        choice = answer.choices[0]
-        await keep(
-            StoredResponse(
-                id=self._response_id,
-                parent_id=self._chain[-1].id if self._chain else None,
-                model=request.model,
-                created_s=answer.created_s,
-                input=request.messages[len(request.messages) - self._new :],
-                output=choice.message,
-                stop_reason=choice.stop.reason,
-                usage=answer.usage,
-                settings=self._settings(request),
-            )
-        )
 
+def require_answers(past: Sequence[Message], new: Sequence[Message]) -> None:
+    """Raise `InvalidRequest` unless the results that `new` begins with answer exactly the calls open in `past`.
 
-def _require_answers(last: Message, new: Sequence[Message]) -> None:
-    """Raise `InvalidRequest` unless the results that `new` begins with answer exactly the calls in `last`."""
-    asked = [part.id for part in last.parts if isinstance(part, ToolCall)]
+    Those are the calls of the model's last turn that no result behind it answers. An empty `past` asks for nothing.
+    """
+    if not past:
+        return
+    asked: list[str] = []
+    answered: set[str] = set()
+    for message in reversed(past):
+        if message.role is not Role.TOOL:
+            asked = [part.id for part in message.parts if isinstance(part, ToolCall) and part.id not in answered]
+            break
+        answered.update(part.call_id for part in message.parts if isinstance(part, ToolResult))
     for message in new:
         if message.role is not Role.TOOL:
             break
@@ -125,4 +151,4 @@ def _require_answers(last: Message, new: Sequence[Message]) -> None:
         raise InvalidRequest(f"input: there is no output for the function call {asked[0][:_SHOWN]!r}", param="input")
 
 
-__all__ = ["ResponseTurn"]
+__all__ = ["Keep", "ResponseTurn", "require_answers"]

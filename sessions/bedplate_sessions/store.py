@@ -1,117 +1,177 @@
-"""The sessions of all projects, each visible to its own project only."""
+"""Turns on the sessions of all projects, each visible to its own project only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bedplate_core.errors import NotFound
-from bedplate_core.ids import CallId, KeyId, ProjectId, SessionId, new_session_id
-from bedplate_sessions.commit import TurnCommit
-from bedplate_sessions.items import History, Item, ItemPage, decode, history
-from bedplate_sessions.turn import Turn
+from bedplate_core.errors import Conflict
+from bedplate_core.ids import CallId, KeyId, ProjectId, SessionId
+from bedplate_sessions.branches import Line, find_place, fork, read_line
+from bedplate_sessions.durable import Durable
+from bedplate_sessions.items import History, Item, history
+from bedplate_sessions.keys.cipher import Cipher
+from bedplate_sessions.keys.data_keys import DataKeys
+from bedplate_sessions.limits import SessionLimits
+from bedplate_sessions.reader import ItemReader
+from bedplate_sessions.registry import SessionRegistry, find, require_writable
+from bedplate_sessions.session import NewSession
+from bedplate_sessions.session_steps import SessionSteps
+from bedplate_sessions.session_tags import SessionTags
+from bedplate_sessions.turn import Past, Turn
+from bedplate_sessions.turn_options import OnBusy, OnInterrupted, TurnOptions
+from bedplate_sessions.turn_writes import Place
 from bedplate_store.database import Database
 from bedplate_store.locks import HeldLock, KeyedLocks
 
-MAX_PAGE = 1000
-
-_CREATE = text(
-    "insert into session (id, project_id, created_by) values (:session, :project, :key)",
-)
-_EXISTS = text("select 1 from session where id = :session and project_id = :project")
-_ITEMS = text(
-    "select id, seq, call_id, payload::text as payload, schema_version, status, stop_reason, created_at "
-    "from session_item where session_id = :session and project_id = :project and branch = 0 and seq > :after "
-    "order by seq limit :limit"
-)
-
 
 class Sessions:
-    """Opens turns on sessions and reads what they hold. Safe for concurrent use within one event loop.
+    """Opens turns. Safe for concurrent use within one event loop.
 
-    `commit_deadline_s` bounds how long the end of a turn waits for Postgres to come back; see `Turn.follow`.
+    `commit_deadline_s` bounds how long the input and the end of a turn wait for Postgres to come back.
     """
 
-    def __init__(self, database: Database, locks: KeyedLocks, *, commit_deadline_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        locks: KeyedLocks,
+        keys: DataKeys,
+        *,
+        limits: SessionLimits | None = None,
+        commit_deadline_s: float = 10.0,
+    ) -> None:
+        self.limits = limits or SessionLimits()
+        self.durable = Durable(database, deadline_s=commit_deadline_s)
+        self.registry = SessionRegistry(database, self.durable, keys)
+        self.reader = ItemReader(database, keys)
+        self.steps = SessionSteps(database, self.durable, keys, self.reader, self.limits)
+        self.tags = SessionTags(database)
         self._database = database
         self._locks = locks
-        self._commit_deadline_s = commit_deadline_s
+        self._keys = keys
 
     async def open_turn(
-        self, *, project: ProjectId, session: SessionId | None, call: CallId, key: KeyId, wait_s: float = 30.0
+        self,
+        *,
+        project: ProjectId,
+        session: SessionId | None,
+        call: CallId,
+        key: KeyId,
+        wait_s: float = 30.0,
+        options: TurnOptions | None = None,
+        turn: CallId | None = None,
+        new: NewSession | None = None,
     ) -> Turn:
-        """Begin a turn of `call` on `session`, or on a new session for None; whoever gets it closes it.
+        """Begin a turn of `call` on `session`, or on a new session (made as `new` says) for None.
 
-        A new session's row is committed at once. A turn that is already running is waited for, up to
-        `wait_s`. Raises `NotFound` (the same for an unknown session and another project's), `Conflict` if the
-        other turn did not end in time, `StoreUnavailable`. If it raises or is cancelled, no lock is held.
+        Whoever gets it closes it. A new session is not there before the turn's `begin`. `turn` is the turn's own id
+        when `call` takes up what an earlier call began. A turn that is running is treated as `options` say; it is
+        waited for up to `wait_s`. Raises `NotFound` (the same for an unknown session and another project's), `Conflict`
+        if the other turn did not end in time, or the session has ended or expired, `InvalidRequest`, and
+        `StoreUnavailable`. If it raises or is cancelled, no lock is held.
         """
-        new = session is None
-        name = new_session_id() if session is None else session
-        lock = await self._locks.acquire(("session", project, name), wait_s=wait_s)
+        options = options or TurnOptions()
+        if session is None:
+            made, cipher, writes = await self.registry.begin(project, key, new or NewSession())
+            lock = await self._lock(project, made, 0, wait_s)
+            place = Place(project=project, session=made, branch=0, turn=turn or call)
+            past = Past(history=History(), writes=tuple(writes))
+            return self._turn(place, call, past, lock, cipher, options)
+        branch, lock = await self._branch(project, session, options, wait_s)
         try:
-            if new:
-                past = await self._create(project, name, key)
-            else:
-                past = await self._load(project, name)
-            return self._turn(lock, project, name, call, past)
+            past, opened, cipher = await self._past(project, session, branch, options, turn)
         except BaseException:
             await lock.release()
             raise
+        place = Place(project=project, session=session, branch=branch, turn=opened or call)
+        return self._turn(place, call, past, lock, cipher, options)
 
-    async def items(self, *, project: ProjectId, session: SessionId, after_seq: int = 0, limit: int = 100) -> ItemPage:
-        """Up to `limit` (1 to 1000) items with a `seq` above `after_seq`, in order.
+    def _turn(
+        self, place: Place, call: CallId, past: Past, lock: HeldLock, cipher: Cipher, options: TurnOptions
+    ) -> Turn:
+        return Turn(place=place, call=call, past=past, lock=lock, cipher=cipher, durable=self.durable, options=options)
 
-        Raises `NotFound` like `open_turn`, and `StoreUnavailable`.
+    async def _lock(self, project: ProjectId, session: SessionId, branch: int, wait_s: float) -> HeldLock:
+        return await self._locks.acquire(("session", project, session, str(branch)), wait_s=wait_s)
+
+    async def _branch(
+        self, project: ProjectId, session: SessionId, options: TurnOptions, wait_s: float
+    ) -> tuple[int, HeldLock]:
+        """The branch that the turn goes on with, and its lock."""
+        if options.fork_at is not None:
+            branch = await self.fork(project, session, options)
+            return branch, await self._lock(project, session, branch, wait_s)
+        match options.on_busy:
+            case OnBusy.WAIT:
+                return options.branch, await self._lock(project, session, options.branch, wait_s)
+            case OnBusy.REJECT:
+                return options.branch, await self._lock(project, session, options.branch, 0.0)
+            case OnBusy.BRANCH:
+                try:
+                    return options.branch, await self._lock(project, session, options.branch, 0.0)
+                except Conflict:
+                    branch = await self.fork(project, session, options)
+                    return branch, await self._lock(project, session, branch, wait_s)
+
+    async def fork(self, project: ProjectId, session: SessionId, options: TurnOptions) -> int:
+        """The number of a new branch, behind `options.fork_at` or else behind the last turn that has ended.
+
+        Nothing is copied. Raises `NotFound`, `InvalidRequest`, `Conflict` and `StoreUnavailable` like `open_turn`.
         """
-        if not 1 <= limit <= MAX_PAGE:
-            raise ValueError(f"limit must be from 1 to {MAX_PAGE}, not {limit}")
         async with self._database.transaction(project) as connection:
-            await _require(connection, project, session)
-            items = await _read(connection, project, session, after_seq=after_seq, limit=limit + 1)
-        return ItemPage(items=tuple(items[:limit]), has_more=len(items) > limit)
+            require_writable(await find(connection, project, session))
+            line = await read_line(connection, project, session, options.branch)
+            if options.fork_at is not None:
+                seq = await find_place(connection, project, session, line, options.fork_at)
+            else:
+                seq = line.head if line.turn is None else line.turn.began_after
+            shared = line.upto(seq)
+            if len(shared) > self.limits.fork_depth:
+                raise Conflict(f"A branch builds on at most {self.limits.fork_depth} others; begin a new session.")
+            # The parent is the branch that has the item, so that branches without items of their own are no depth.
+            parent = shared[0].branch if shared else 0
+            return await fork(connection, project, session, parent=parent, seq=seq, max_branches=self.limits.branches)
 
-    async def exists(self, *, project: ProjectId, session: SessionId) -> bool:
-        """Whether `project` has this session. Raises `StoreUnavailable`."""
+    async def _past(
+        self, project: ProjectId, session: SessionId, branch: int, options: TurnOptions, turn: CallId | None
+    ) -> tuple[Past, CallId | None, Cipher]:
+        """What the turn finds, the turn's id when it takes up one that is open, and the session's cipher."""
         async with self._database.transaction(project) as connection:
-            return await _exists(connection, project, session)
+            require_writable(await find(connection, project, session))
+            line = await read_line(connection, project, session, branch)
+            cipher = await self._keys.cipher(project, session, connection)
+            resumed = line.turn if line.turn is not None and line.turn.call == turn else None
+            after = line.head
+            if resumed is not None:
+                after = resumed.began_after
+            elif line.turn is not None and options.on_interrupted is OnInterrupted.DROP:
+                after = line.turn.began_after
+            items = await self._items(connection, project, session, line, after)
+            if items and line.turn is not None and after == line.head:
+                # The turn that goes on may have dropped the end of itself when it was taken up again.
+                after = items[-1].seq
+            past = Past(
+                history=history(items),
+                head=line.head,
+                began_after=after,
+                resumed_input=None if resumed is None else resumed.input_end,
+            )
+            return past, None if resumed is None else turn, cipher
 
-    async def _create(self, project: ProjectId, session: SessionId, key: KeyId) -> History:
-        async with self._database.transaction(project) as connection:
-            await connection.execute(_CREATE, {"session": session, "project": project, "key": key})
-        return History()
-
-    async def _load(self, project: ProjectId, session: SessionId) -> History:
-        async with self._database.transaction(project) as connection:
-            await _require(connection, project, session)
-            return history(await _read(connection, project, session, after_seq=0, limit=None))
-
-    def _turn(self, lock: HeldLock, project: ProjectId, session: SessionId, call: CallId, past: History) -> Turn:
-        commit = TurnCommit(
-            self._database, project=project, session=session, call=call, deadline_s=self._commit_deadline_s
+    async def _items(
+        self, connection: AsyncConnection, project: ProjectId, session: SessionId, line: Line, upto: int
+    ) -> Sequence[Item]:
+        items = await self.reader.read(
+            connection,
+            project,
+            session,
+            line.upto(upto),
+            limit=self.limits.history_items,
+            newest_first=True,
+            summaries=True,
         )
-        return Turn(session=session, past=past, lock=lock, commit=commit)
-
-
-async def _exists(connection: AsyncConnection, project: ProjectId, session: SessionId) -> bool:
-    found = await connection.execute(_EXISTS, {"session": session, "project": project})
-    return found.first() is not None
-
-
-async def _require(connection: AsyncConnection, project: ProjectId, session: SessionId) -> None:
-    if not await _exists(connection, project, session):
-        raise NotFound("There is no session with this id in your project.")
-
-
-async def _read(
-    connection: AsyncConnection, project: ProjectId, session: SessionId, *, after_seq: int, limit: int | None
-) -> Sequence[Item]:
-    found = await connection.execute(
-        _ITEMS, {"session": session, "project": project, "after": after_seq, "limit": limit}
-    )
-    return [decode(row) for row in found.mappings()]
+        return items[::-1]
 
 
 __all__ = ["Sessions"]

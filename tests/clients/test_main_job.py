@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,6 +164,41 @@ def test_fake_is_up_in_seconds_and_its_second_start_is_faster(tmp_path: Path) ->
     assert credentials.stat().st_mode & 0o777 == 0o600
     assert processes(environ["BEDPLATE_HOME"]) == []
     discard(environ)
+
+
+def jobs_of(launcher: int) -> list[int]:
+    """The processes `bedplate jobs` that the launcher has started."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(launcher)], capture_output=True, text=True, check=False
+    ).stdout
+    return [int(line.split()[0]) for line in found.splitlines() if line.endswith("bedplate_gateway jobs")]
+
+
+def test_jobs_run_beside_the_gateway_and_come_back_without_it(tmp_path: Path) -> None:
+    environ = fresh(tmp_path)
+    process = start(environ, tmp_path / "up.log", "--fake")
+    log = Path(environ["BEDPLATE_HOME"]) / "logs" / "jobs.log"
+    try:
+        _soon(lambda: "jobs: started" in log.read_text())
+        (first,) = jobs_of(process.pid)
+        os.kill(first, signal.SIGKILL)
+        _soon(lambda: jobs_of(process.pid) not in ([], [first]))
+        response = httpx.get(f"http://127.0.0.1:{environ['BEDPLATE_PORT']}/healthz", trust_env=False)
+        assert response.status_code == 200
+        (second,) = jobs_of(process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, (tmp_path / "up.log").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+    discard(environ)
+
+
+def _soon(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:

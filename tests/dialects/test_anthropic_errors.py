@@ -40,6 +40,7 @@ SDK_ERRORS = {
     403: anthropic.PermissionDeniedError,
     404: anthropic.NotFoundError,
     409: anthropic.ConflictError,
+    422: anthropic.UnprocessableEntityError,
     413: anthropic._exceptions.ContentTooLargeError,
     429: anthropic.RateLimitError,
     503: anthropic._exceptions.ServiceUnavailableError,

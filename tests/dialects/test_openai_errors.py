@@ -32,6 +32,7 @@ SDK_ERRORS = {
     403: openai.PermissionDeniedError,
     404: openai.NotFoundError,
     409: openai.ConflictError,
+    422: openai.UnprocessableEntityError,
     413: openai.APIStatusError,
     429: openai.RateLimitError,
 }

@@ -26,6 +26,7 @@ RESPONSE_ID = f"resp_{'0' * 32}"
 
 # A value of each mapped field that must change the exchange, with the fields it needs beside it.
 VALUES: dict[str, Body] = {
+    "background": {"background": True},
     "include": {"include": [wire.LOGPROBS]},
     "input": {"input": "ho"},
     "instructions": {"instructions": "be brief"},
@@ -34,6 +35,7 @@ VALUES: dict[str, Body] = {
     "model": {"model": "other"},
     "parallel_tool_calls": {"parallel_tool_calls": False},
     "previous_response_id": {"previous_response_id": RESPONSE_ID},
+    "conversation": {"conversation": {"id": f"conv_{RESPONSE_ID.removeprefix('resp_')}"}},
     "reasoning": {"reasoning": {"effort": "high"}},
     "safety_identifier": {"safety_identifier": "x"},
     "store": {"store": False},
@@ -55,10 +57,8 @@ NEUTRAL_MAPPED: dict[str, Body] = {
 
 REFUSED_VALUES: Body = {
     "access_programs": {"cyber": "standard"},
-    "background": True,
     "background_options": {"completion_window": "8h"},
     "context_management": [{"type": "compaction"}],
-    "conversation": "conv_1",
     "image": {"context_compression": "enabled"},
     "moderation": {"model": "omni"},
     "prompt": {"id": "pmpt_1"},

@@ -1,5 +1,5 @@
-"""However a client leaves, in every dialect: the upstream is released, there is exactly one record, and nothing is
-kept of an answer that it did not get. Asserted inside the event loop.
+"""However a client leaves, in every dialect: the upstream is released, there is exactly one record, and no response is
+kept that it did not get; of a session's turn what had come is kept until the next one. Asserted inside the event loop.
 """
 
 from __future__ import annotations
@@ -345,16 +345,33 @@ def count_generations(gateway: InProcess, monkeypatch: pytest.MonkeyPatch) -> li
 # Conversations that the gateway keeps --------------------------------------------------------------------------------
 
 
+async def item_statuses(gateway: InProcess, headers: dict[str, str]) -> list[str]:
+    """The statuses of the items of the session that `headers` name."""
+    connection = await asyncpg.connect(gateway.url)
+    try:
+        rows = await connection.fetch(
+            "select status from session_item where session_id = $1 order by seq", headers["x-bedplate-session"]
+        )
+        return [row["status"] for row in rows]
+    finally:
+        await connection.close()
+
+
 async def leave_a_turn(gateway: InProcess, operation: Operation) -> None:
     """A session's second turn is left, and its third goes on from the first."""
     first = await call(gateway, operation, "fake/echo", headers={"x-bedplate-session": "auto"})
     session = {"x-bedplate-session": dict(first.sent[0]["headers"])[b"x-bedplate-session"].decode()}
     await asyncio.wait_for(call(gateway, operation, "fake/slow", headers=session, on_send=leave_at(2)), 1)
+    await gateway.settled(2)
+    statuses = ["completed", "completed", "completed", "incomplete"]
+    assert await item_statuses(gateway, session) in (statuses, statuses[:3])
     again = await asyncio.wait_for(call(gateway, operation, "fake/echo", headers=session), 2)
     assert operation.ending in again.body
     rows = await gateway.settled(3)
     assert [row["outcome"] for row in rows] == ["completed", "cancelled", "completed"]
     assert rows[2]["input_tokens"] == 3 * len(TEXT.split())
+    shown = [status for status in await item_statuses(gateway, session) if status != "dropped"]
+    assert shown == ["completed"] * 4
     assert await kept(gateway) == 0
 
 

@@ -18,7 +18,7 @@ from bedplate_gateway.access.principal import Principal, Role
 from bedplate_gateway.catalogue.resources import ResourceError
 from bedplate_gateway.catalogue.snapshot import Route
 from bedplate_gateway.engine import attempts
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.committed import Committed
 from bedplate_providers.base import Profile
 from tests.fixtures.asgi import in_process

@@ -120,7 +120,7 @@ _RESPONSES = {
     "wrong type": Fault({"input": _user([{"type": "input_text", "text": 3}])}, "input[0].content[0].text"),
     "unknown value": Fault({"input": [{"role": "boss", "content": "x"}]}, "input[0].role"),
     "out of range": Fault({"temperature": 3}, "temperature"),
-    "unsupported": Fault({"background": True}, "background", "unsupported_feature"),
+    "unsupported": Fault({"moderation": {"model": "m"}}, "moderation", "unsupported_feature"),
     "bad base64": Fault(
         {"input": _user([{"type": "input_image", "image_url": NO_BASE64}])}, "input[0].content[0].image_url"
     ),

@@ -101,7 +101,8 @@ def test_a_response_is_whole_stored_and_can_be_read_again(client: openai.OpenAI,
     [row] = rows(gateway, created.id)
     assert (row["project_id"] is not None, row["parent_id"], row["stop_reason"]) == (True, None, "end")
     assert 29 < (row["expires_at"] - row["stored_at"]).total_seconds() / 86400 < 31
-    assert "Be brief." not in row["input"]
+    assert (row["input"], row["output"], row["settings"]) == (None, None, None)
+    assert b"Be brief." not in row["sealed"]
 
 
 @pytest.mark.parametrize(
@@ -375,9 +376,7 @@ def test_what_is_stored_is_what_the_policy_let_through(guarded: openai.OpenAI, g
     assert item.content[0].model_dump()["text"] == "write to {EMAIL} now"
 
 
-def test_a_block_in_the_middle_of_a_stream_leaves_an_incomplete_response(
-    guarded: openai.OpenAI, gateway: RunningGateway
-) -> None:
+def test_a_block_in_the_middle_of_a_stream_leaves_an_incomplete_response(guarded: openai.OpenAI) -> None:
     question = f"{'apple ' * 300}durian and more"
     events = list(guarded.responses.create(model="fake/script", input=f"say: {question}", stream=True))
     last = events[-1]
@@ -393,7 +392,6 @@ def test_a_block_in_the_middle_of_a_stream_leaves_an_incomplete_response(
     assert response.output[-1].model_dump()["status"] == "incomplete"
     stored = guarded.responses.retrieve(response.id)
     assert (stored.status, stored.output_text) == ("incomplete", response.output_text)
-    assert "durian" not in rows(gateway, response.id)[0]["output"]
 
 
 def test_a_blocked_input_is_answered_and_not_stored(guarded: openai.OpenAI, gateway: RunningGateway) -> None:
@@ -408,7 +406,7 @@ def test_a_blocked_input_is_answered_and_not_stored(guarded: openai.OpenAI, gate
 def test_calls_are_on_record(client: openai.OpenAI, gateway: RunningGateway) -> None:
     response = client.responses.create(model="fake/echo", input="a")
     with pytest.raises(openai.BadRequestError):
-        client.responses.create(model="fake/echo", input="a", background=True)
+        client.responses.create(model="fake/echo", input="a", moderation={"model": "m"})
     last, refused = gateway.records()[-2:]
     assert (last["operation"], last["outcome"], last["id"]) == (
         "responses",

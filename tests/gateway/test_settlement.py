@@ -13,10 +13,14 @@ from prometheus_client import CollectorRegistry
 from bedplate_core.errors import StoreUnavailable
 from bedplate_core.ids import CallId, KeyId, ProjectId
 from bedplate_gateway.access.principal import Principal, Role
-from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.engine.answer import Answer
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.metrics import Metrics
 from bedplate_gateway.records.recorder import Recorder
+from bedplate_sessions.durable import Durable
+from bedplate_store.database import Database
+from bedplate_store.driver import DatabaseConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +50,8 @@ def answer_with(rows: Rows, settlements: Settlements) -> tuple[Answer, Collector
         id=CallId("req"), principal=principal, dialect="openai", operation="chat",
         started_s=time.perf_counter(), timeout_s=60,
     )  # fmt: skip
-    return Answer(call, False, "model", Recorder(rows, Metrics(registry)), settlements), registry
+    durable = Durable(Database(DatabaseConfig(url="postgresql://nobody@127.0.0.1:1/none")))  # connects to nothing
+    return Answer(call, False, "model", Recorder(rows, Metrics(registry)), settlements, durable), registry
 
 
 def counted(registry: CollectorRegistry) -> float:

@@ -20,6 +20,7 @@ from bedplate_gateway.access.keyring import ensure_master_key, read_keyring
 from bedplate_gateway.catalogue.apply import read_resources
 from bedplate_gateway.catalogue.secrets import Secrets
 from bedplate_gateway.settings import settings_from_environment
+from bedplate_sessions.keys.config import key_provider
 
 helm = pytest.importorskip(
     "helm_python", reason="helm-python-sdk has wheels for Linux on x86_64 only among our platforms"
@@ -28,7 +29,7 @@ helm = pytest.importorskip(
 CHART = Path(__file__).parents[2] / "helm" / "bedplate"
 EXAMPLES = CHART.parents[1] / "examples"
 VALUES = Path(__file__).parent / "values"
-CASES = ("minimal", "full", "engine")
+CASES = ("minimal", "full", "engine", "keys")
 KUBERNETES = ("1.29.0", "1.37.0")
 RELEASE_NAME = "bedplate"
 """The name that people choose, and the one whose service links would overwrite our settings."""
@@ -77,6 +78,14 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
             spec = spec["jobTemplate"]["spec"]
         if "template" in spec:
             yield f"{manifest['kind']}/{manifest['metadata']['name']}", spec["template"]
+
+
+def gateway_of(manifests: list[Manifest]) -> Manifest:
+    """The gateway's pod."""
+    (found,) = [
+        pod for _, pod in pods(manifests) if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "gateway"
+    ]
+    return found
 
 
 def environment(pod: Manifest) -> dict[str, Any]:
@@ -131,8 +140,7 @@ def test_yamllint_finds_nothing(tmp_path: Path) -> None:
 def test_probes_ask_the_paths_that_need_no_key(manifests: list[Manifest]) -> None:
     from bedplate_gateway.web.edge import PUBLIC_PATHS
 
-    gateway = next(pod for name, pod in pods(manifests) if name.startswith("Deployment/") and "engine" not in name)
-    (container,) = gateway["spec"]["containers"]
+    (container,) = gateway_of(manifests)["spec"]["containers"]
     assert container["startupProbe"]["httpGet"]["path"] == "/healthz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -181,7 +189,7 @@ def test_secrets_are_referred_to_and_never_written(manifests: list[Manifest]) ->
     assert [each for each in manifests if each["kind"] == "Secret"] == []
     for name, pod in pods(manifests):
         for variable, value in environment(pod).items():
-            if re.search(r"KEY$|URL$|TOKEN|PASSWORD", variable):
+            if re.search(r"KEY$|URL$|TOKEN|PASSWORD|MATERIAL", variable):
                 assert set(value) == {"secretKeyRef"}, f"{name}: {variable}"
     text = json.dumps(manifests)
     assert "postgresql://" not in text
@@ -191,14 +199,97 @@ def test_secrets_are_referred_to_and_never_written(manifests: list[Manifest]) ->
             assert key.startswith("file:")
 
 
-def test_only_the_gateway_and_the_operators_shell_hold_the_master_key() -> None:
-    for name, pod in pods(render(values("minimal"))):
-        has_it = any(volume["name"] == "master-key" for volume in pod["spec"]["volumes"])
-        assert has_it is (name in {"Deployment/bedplate", "CronJob/bedplate-shell"}), name
+OPEN_SESSIONS = {"Deployment/bedplate", "Deployment/bedplate-worker", "CronJob/bedplate-shell"}
+
+
+@pytest.mark.parametrize("case", ["minimal", "keys"])
+def test_only_what_opens_conversations_holds_their_keys(case: str) -> None:
+    rendered = dict(pods(render(values(case))))
+    assert rendered.keys() >= OPEN_SESSIONS
+    for name, pod in rendered.items():
+        mounted = {volume["name"] for volume in pod["spec"]["volumes"]} & {"master-key", "session-keys", "vault-ca"}
+        assert bool(mounted) is (name in OPEN_SESSIONS), name
+        given = {variable for variable in environment(pod) if re.search(r"SESSION_KEY|KEY_DATABASE|VAULT", variable)}
+        assert bool(given) is (name in OPEN_SESSIONS), name
+
+
+def test_what_opens_conversations_comes_to_the_same_settings() -> None:
+    rendered = dict(pods(render(values("keys"))))
+    found = {name: environment(rendered[name]) for name in OPEN_SESSIONS}
+    shared = {
+        "BEDPLATE_RESPONSE_TIMEOUT_S": "1800",
+        "BEDPLATE_SESSION_IDLE_S": "7200",
+        "BEDPLATE_SESSION_RETENTION_S": "31536000",
+        "BEDPLATE_SESSION_STEPS": "2000",
+        "BEDPLATE_SESSION_STEP_BYTES": "1000000",
+        "BEDPLATE_REPLY_RETENTION_S": "3600",
+        "BEDPLATE_SESSION_KEYS": "vault:https://vault.example.com:8200/transit/bedplate, kms:alias/bedplate, "
+        "file:/etc/bedplate/session-keys/keys.json, environment",
+        "BEDPLATE_SESSION_KEY_MATERIAL": {"secretKeyRef": {"name": "old-session-keys", "key": "material"}},
+        "BEDPLATE_VAULT_TOKEN": {"secretKeyRef": {"name": "vault", "key": "token"}},
+        "BEDPLATE_VAULT_CA_FILE": "/etc/bedplate/vault/ca.crt",
+        "BEDPLATE_KMS_REGION": "eu-central-1",
+        "BEDPLATE_KEY_DATABASE_URL": {"secretKeyRef": {"name": "bedplate-key-database", "key": "url"}},
+    }
+    for name, variables in found.items():
+        assert {key: variables.get(key) for key in shared} == shared, name
+        mounts = {each["name"]: each for each in rendered[name]["spec"]["containers"][0]["volumeMounts"]}
+        assert mounts["session-keys"]["mountPath"] == "/etc/bedplate/session-keys", name
+        assert mounts["vault-ca"]["mountPath"] == "/etc/bedplate/vault", name
+        volumes = {each["name"]: each["secret"] for each in rendered[name]["spec"]["volumes"] if "secret" in each}
+        assert volumes["session-keys"]["items"] == [{"key": "keys.json", "path": "keys.json"}], name
+        assert rendered[name]["spec"]["serviceAccountName"] == "bedplate", name
+    account = one(render(values("keys")), "ServiceAccount", "bedplate")
+    assert account["metadata"]["annotations"] == {"note": "an account annotation"}
+
+
+def test_the_defaults_of_sessions_are_the_gateways_own() -> None:
+    variables = environment(gateway_of(render(values("minimal"))))
+    given = settings_from_environment({key: value for key, value in variables.items() if isinstance(value, str)})
+    own = settings_from_environment({})
+    for field in own.__struct_fields__:
+        if field.startswith(("session", "reply", "key_", "vault", "kms", "response")):
+            assert getattr(given, field) == getattr(own, field), field
+
+
+def test_every_provider_of_session_keys_that_the_chart_names_is_one_of_the_gateways(tmp_path: Path) -> None:
+    keys = json.dumps({"current": 1, "keys": {"1": "0" * 64}})
+    (tmp_path / "keys.json").write_text(keys)
+    (tmp_path / "keys.json").chmod(0o600)
+    for provider in ("master", "none", "file", "environment", "vault", "kms"):
+        override = {"sessionKeys": {"provider": provider, "alsoUnwrap": []}}
+        variables = environment(gateway_of(render(merged(values("keys"), override))))
+        setting = variables["BEDPLATE_SESSION_KEYS"].replace("/etc/bedplate/session-keys", str(tmp_path))
+        made = key_provider(
+            setting,
+            master=bytes(32),
+            environment_keys=keys if "BEDPLATE_SESSION_KEY_MATERIAL" in variables else None,
+            vault_token="t" if "BEDPLATE_VAULT_TOKEN" in variables else None,
+            vault_ca=None,
+            region=variables.get("BEDPLATE_KMS_REGION"),
+        )
+        assert made.key_id
+        assert ("BEDPLATE_VAULT_TOKEN" in variables) is (provider == "vault")
+        assert ("BEDPLATE_SESSION_KEY_MATERIAL" in variables) is (provider == "environment")
+
+
+def test_the_worker_runs_the_jobs_alone_and_can_be_left_out() -> None:
+    manifests = render(values("keys"))
+    deployment = one(manifests, "Deployment", "bedplate-worker")
+    assert deployment["spec"]["replicas"] == 1
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == ["bedplate", "jobs"]
+    assert not {"ports", "livenessProbe", "readinessProbe"} & container.keys()
+    assert container["resources"]["limits"] == {"memory": "600Mi"}
+    assert pod["spec"]["nodeSelector"] == {"disk": "fast"}
+    assert pod["spec"]["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+    without = render(merged(values("keys"), {"worker": {"enabled": False}}))
+    assert [each for each in without if each["metadata"]["name"].endswith("-worker")] == []
 
 
 def test_a_pod_outlives_its_own_draining(manifests: list[Manifest]) -> None:
-    gateway = next(pod for name, pod in pods(manifests) if name.startswith("Deployment/") and "engine" not in name)
+    gateway = gateway_of(manifests)
     drain_s = float(environment(gateway)["BEDPLATE_DRAIN_TIMEOUT_S"])
     hook = (
         gateway["spec"]["containers"][0]
@@ -207,7 +298,7 @@ def test_a_pod_outlives_its_own_draining(manifests: list[Manifest]) -> None:
         .get("exec", {})
         .get("command", ["", "0"])
     )
-    assert gateway["spec"]["terminationGracePeriodSeconds"] >= 2 * drain_s + int(hook[1]) + 10
+    assert gateway["spec"]["terminationGracePeriodSeconds"] >= 3 * drain_s + int(hook[1]) + 10
 
 
 def test_the_gateways_settings_are_settings(manifests: list[Manifest]) -> None:
@@ -308,18 +399,39 @@ def test_the_gateway_and_the_jobs_reach_only_what_they_need() -> None:
     manifests = render(values("full"))
     policies = {each["metadata"]["name"]: each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"}
     gateway, jobs = policies["models-gateway"], policies["models-jobs"]
-    ports = [[port["port"] for port in rule["ports"]] for rule in gateway["egress"]]
-    assert ports == [[53, 53], [6432], [8000], [443]]
+    worker, shell = policies["models-worker"], policies["models-shell"]
+    assert ports_of(gateway) == [[53, 53], [6432], [8000], [443]]
     assert [rule.get("to") for rule in gateway["egress"]][1] == [{"podSelector": {"matchLabels": {"app": "postgres"}}}]
-    assert [[port["port"] for port in rule["ports"]] for rule in jobs["egress"]] == [[53, 53], [6432]]
-    assert jobs["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in jobs
+    for policy in (jobs, worker, shell):
+        assert ports_of(policy) == [[53, 53], [6432]]
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        assert "ingress" not in policy
     labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifests)}
     for name, each in labels.items():
         covered = [policy for policy in policies.values() if selects(policy["podSelector"], each)]
         assert covered, f"{name} is under no network policy"
-    for name in ("Job/models-migrate", "Job/models-apply", "CronJob/models-shell"):
+        assert len([policy for policy in covered if "Egress" in policy["policyTypes"]]) == 1, name
+    for name in ("Job/models-migrate", "Job/models-apply"):
         assert selects(jobs["podSelector"], labels[name])
+    assert selects(worker["podSelector"], labels["Deployment/models-worker"])
+    assert selects(shell["podSelector"], labels["CronJob/models-shell"])
+
+
+def ports_of(policy: Mapping[str, Any]) -> list[list[int]]:
+    """The ports of each rule of egress."""
+    return [[port["port"] for port in rule["ports"]] for rule in policy["egress"]]
+
+
+def test_only_what_opens_conversations_reaches_who_keeps_their_keys() -> None:
+    manifests = render(values("keys"))
+    policies = {each["metadata"]["name"]: each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"}
+    for name in ("worker", "shell"):
+        policy = policies[f"bedplate-{name}"]
+        assert ports_of(policy) == [[53, 53], [5432], [5433], [8200]]
+        assert policy["egress"][2]["to"] == [{"podSelector": {"matchLabels": {"app": "key-postgres"}}}]
+        assert policy["egress"][3]["to"] == [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
+    assert ports_of(policies["bedplate-gateway"]) == [[53, 53], [5432], [5433], [8200], [8000]]
+    assert ports_of(policies["bedplate-jobs"]) == [[53, 53], [5432]]
 
 
 def test_the_engine_asks_for_its_key_and_the_gateway_knows_it() -> None:
@@ -367,6 +479,15 @@ def test_the_autoscaler_alone_decides_how_many() -> None:
         ({"podSecurityContext": {"runAsUser": 0}}, "runAsUser"),
         ({"declared": [{"kind": "Secret", "name": "x"}]}, "kind"),
         ({"engine": {"args": ["--api-key=secret"]}}, "args"),
+        ({"sessionKeys": {"provider": "vault"}}, "sessionKeys.vault.address"),
+        ({"sessionKeys": {"provider": "file"}}, "sessionKeys.file.existingSecret"),
+        ({"sessionKeys": {"alsoUnwrap": ["environment"]}}, "sessionKeys.environment.existingSecret"),
+        ({"sessionKeys": {"provider": "kms"}}, "sessionKeys.kms.key"),
+        ({"sessionKeys": {"alsoUnwrap": ["none"]}}, "alsoUnwrap"),
+        ({"sessionKeys": {"vault": {"token": "s.x"}}}, "token"),
+        ({"sessionKeys": {"vault": {"address": "http://vault:8200/transit/k"}}}, "address"),
+        ({"keyDatabase": {"url": "postgresql://user:password@host/db"}}, "url"),
+        ({"session": {"retentionSeconds": 1}}, "retentionSeconds"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(override: dict[str, Any], named: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bedplate_gateway.local.children import ProcessChild
+from bedplate_gateway.local.children import ProcessChild, WorkerChild
 from bedplate_gateway.local.errors import LaunchError
 from bedplate_gateway.local.port import free_port
 from bedplate_gateway.local.progress import SilentProgress
@@ -271,3 +271,60 @@ def test_a_program_that_is_missing_is_named() -> None:
     child = ProcessChild("the gateway", ["/no/such/program"], environ={}, port=free_port())
     with pytest.raises(LaunchError, match="the gateway cannot be started"):
         child.start()
+
+
+WORKER = """
+    import pathlib, signal, sys
+    signal.signal(signal.SIGTERM, lambda *_: (print("stopped", flush=True), sys.exit(0)))
+    print("started", flush=True)
+    while not pathlib.Path(sys.argv[1]).exists():
+        signal.sigtimedwait([], 0.05)
+    sys.exit(3)
+"""
+
+
+def worker(folder: Path, *, log: Path) -> WorkerChild:
+    """A worker that ends by itself, with status 3, when there is a file `end` in `folder`."""
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(folder / "end")]
+    return WorkerChild("the jobs", command, environ=dict(os.environ), log=log)
+
+
+def test_a_worker_without_a_port_is_ready_when_it_runs_and_leaves_its_log(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    log = tmp_path / "logs" / "jobs.log"
+    child = worker(tmp_path, log=log)
+    child.check()
+    child.start()
+    assert child.is_ready()
+    wait_until(lambda: log.read_text() == "started\n")
+    assert log.stat().st_mode & 0o777 == 0o600
+    child.stop()
+    assert log.read_text() == "started\nstopped\n"
+    child.start()
+    assert log.with_name("jobs.log.1").read_text() == "started\nstopped\n"
+    child.kill()
+    wait_until(lambda: child.poll() == -signal.SIGKILL)
+    child.stop()
+
+
+def test_a_worker_that_ends_comes_back_while_the_gateway_goes_on(tmp_path: Path, wait_until: WaitUntil) -> None:
+    gateway = FakeChild("gateway", [])
+    end = tmp_path / "end"
+
+    def note(text: str) -> None:
+        if text == "the jobs is back":
+            interrupt_soon(0.0)
+        else:
+            end.unlink(missing_ok=True)
+
+    progress = Notes(note)
+    threading.Timer(0.5, end.touch).start()
+    Supervisor([gateway, worker(tmp_path, log=tmp_path / "jobs.log")], progress, restarts=QUICK).run()
+    assert progress.seen[0] == "the jobs ended unexpectedly (exit status 3): starting it again in 0 s"
+    assert gateway.starts == 1
+
+
+def test_a_worker_whose_program_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="the jobs cannot be started"):
+        WorkerChild("the jobs", ["/no/such/program"], environ={}, log=tmp_path / "log").start()

@@ -19,6 +19,17 @@ pytestmark = pytest.mark.anyio
 
 A, B = ProjectId("proj_a"), ProjectId("proj_b")
 TENANT_TABLES = ("session", "session_item", "invocation", "stored_response")
+CONVERSATION_TABLES = (
+    "session_branch",
+    "session_invocation",
+    "session_step",
+    "session_blob",
+    "session_key",
+    "stored_reply",
+)
+"""Those of version 0004; a whole row of each can be written, read, changed and deleted by its own project."""
+
+ALL_TABLES = (*TENANT_TABLES, *CONVERSATION_TABLES)
 
 
 @pytest.fixture
@@ -37,6 +48,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
             f"insert into invocation (id, project_id, outcome) values ('r_{project}', '{project}', 'completed')",
         )
         await run(opened, project, response(project, f"resp_{project}"))
+        for table in CONVERSATION_TABLES:
+            await run(opened, project, row(table, project, f"s_{project}", "1"))
     yield opened
     await opened.aclose()
 
@@ -56,6 +69,32 @@ def response(project: str, name: str) -> str:
     )
 
 
+def row(table: str, project: str, session: str, name: str) -> str:
+    """A statement that adds one row to a table of version 0004; `name` is a digit."""
+    of_session = f"'{session}', '{project}'"
+    match table:
+        case "session_branch":
+            return f"insert into {table} (session_id, project_id, branch, head) values ({of_session}, {name}, 0)"
+        case "session_invocation":
+            columns, values = "id, number, call_id", f"'v{name}', {name}, 'req_1'"
+        case "session_step":
+            columns = "seq, id, invocation_id, step_time, content_hash, sealed, schema_version"
+            values = f"{name}, 't{name}', 'v1', now(), '', '', 1"
+        case "session_blob":
+            columns, values = "id, size_bytes, sealed", f"'b{name}', 0, ''"
+        case "session_key":
+            return (
+                f"insert into {table} (owner, project_id, key_id, wrapped) "
+                f"values ('{session}{name}', '{project}', 'k:1', '')"
+            )
+        case _:
+            return (
+                f"insert into {table} (project_id, key, request_hash, call_id, turn_call, session_id, expires_at) "
+                f"values ('{project}', 'k{name}', '', 'req_1', 'req_1', '{session}', now())"
+            )
+    return f"insert into {table} (session_id, project_id, {columns}) values ({of_session}, {values})"
+
+
 async def run(database: Database, project: ProjectId | None, statement: str) -> int:
     """Run one statement for `project`; how many rows it touched."""
     async with database.transaction(project) as connection:
@@ -68,7 +107,7 @@ async def projects_seen(database: Database, project: ProjectId | None, table: st
         return [row[0] for row in rows]
 
 
-@pytest.mark.parametrize("table", TENANT_TABLES)
+@pytest.mark.parametrize("table", ALL_TABLES)
 async def test_sql_without_a_project_filter_finds_one_projects_rows(database: Database, table: str) -> None:
     assert await projects_seen(database, A, table) == [A]
     assert await projects_seen(database, B, table) == [B]
@@ -88,8 +127,8 @@ async def test_a_connection_does_not_remember_its_last_project(database_url: str
 
 async def test_the_operators_reports_see_all_invocations_and_no_session(database: Database) -> None:
     async with database.installation() as connection:
-        seen = [len((await connection.execute(text(f"select 1 from {table}"))).all()) for table in TENANT_TABLES]
-    assert seen == [0, 0, 2, 0]
+        seen = [len((await connection.execute(text(f"select 1 from {table}"))).all()) for table in ALL_TABLES]
+    assert seen == [0, 0, 2, 0, *[0] * len(CONVERSATION_TABLES)]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +145,37 @@ async def test_the_operators_reports_see_all_invocations_and_no_session(database
 async def test_one_project_cannot_write_into_another(database: Database, statement: str) -> None:
     with pytest.raises(DBAPIError):
         await run(database, A, statement)
+
+
+@pytest.mark.parametrize("table", CONVERSATION_TABLES)
+async def test_a_conversations_rows_stay_in_their_project(database: Database, table: str) -> None:
+    for into in ("s_proj_a", "s_proj_b"):
+        with pytest.raises(DBAPIError, match="row-level security"):
+            await run(database, A, row(table, B, into, "2"))
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await run(database, None, row(table, A, "s_proj_a", "2"))
+    if table not in ("session_key", "stored_reply"):  # these two are no parts of a session
+        with pytest.raises(DBAPIError, match="foreign key"):
+            await run(database, A, row(table, A, "s_proj_b", "2"))
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await run(database, A, f"update {table} set project_id = 'proj_b'")
+    assert await run(database, A, f"update {table} set created_at = now()") == 1
+    assert await run(database, None, f"update {table} set created_at = now()") == 0
+    assert await run(database, None, f"delete from {table}") == 0
+    assert await run(database, A, f"delete from {table}") == 1
+    assert await projects_seen(database, B, table) == [B]
+
+
+async def test_a_session_that_is_deleted_takes_its_rows_along_and_nobody_elses(database: Database) -> None:
+    assert await run(database, A, "delete from session") == 1
+    for table in ALL_TABLES:
+        assert await projects_seen(database, A, table) == ([] if is_part(table) else [A])
+        assert await projects_seen(database, B, table) == [B]
+
+
+def is_part(table: str) -> bool:
+    """Whether the table's rows are parts of a session."""
+    return table.startswith("session") and table != "session_key"
 
 
 async def test_an_update_without_a_filter_stays_inside(database: Database) -> None:
@@ -125,10 +195,14 @@ async def test_an_update_without_a_filter_stays_inside(database: Database) -> No
         "drop table session",
         "truncate session_item",
         "create table public.mine (id int)",
-        "delete from session_item",
-        "update session_item set payload = '{}'",
+        "update session_item set role = 'system'",
+        "update session_item set seq = 7",
+        "update session_item set role = 'system'",
+        "update session_item set project_id = 'proj_b'",
+        "update session_item set session_id = 's_proj_b'",
         "delete from invocation",
         "update stored_response set output = '{}'",
+        "update stored_response set model = 'other'",
         "update stored_response set project_id = 'proj_b'",
         "update stored_response set parent_id = 'resp_proj_b'",
         "update invocation set outcome = 'other'",

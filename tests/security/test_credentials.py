@@ -148,6 +148,27 @@ def test_each_purpose_has_its_own_key() -> None:
     assert KEYRING.cache_salt("proj_1") == Keyring(bytes(32)).cache_salt("proj_1")
 
 
+def test_a_projects_cache_salt_never_changes() -> None:
+    """Engines hold cached prefixes under it: a release that changed it would empty them all."""
+    assert KEYRING.cache_salt("proj_1") == "8e0412d0ab3596f02f0c450f3653757e807fc16088c05ce6ce0499db938981b8"
+
+
+@given(st.lists(st.tuples(st.text(max_size=4), st.none() | st.text(max_size=4)), min_size=2, max_size=8, unique=True))
+def test_no_two_projects_or_sessions_share_a_cache_salt(names: list[tuple[str, str | None]]) -> None:
+    salts = [KEYRING.cache_salt(project, session) for project, session in names]
+    assert len(set(salts)) == len(names)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", salt) for salt in salts)
+
+
+def test_a_sessions_cache_salt_has_no_other_reading() -> None:
+    assert KEYRING.cache_salt("a", "bc") != KEYRING.cache_salt("ab", "c")
+    assert KEYRING.cache_salt("a", "") != KEYRING.cache_salt("a")
+    framed = b"".join(len(name).to_bytes(8, "big") + name for name in (b"a", b"b")).decode()
+    assert KEYRING.cache_salt("a", "b") != KEYRING.cache_salt(framed)
+    assert KEYRING.cache_salt("a", "b") != Keyring(b"\1" * 32).cache_salt("a", "b")
+    assert KEYRING.cache_salt("a", "b") == Keyring(bytes(32)).cache_salt("a", "b")
+
+
 def test_keys_are_unguessable_and_recognisable() -> None:
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) == 100

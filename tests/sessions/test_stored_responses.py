@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bedplate_core.errors import InvalidRequest, NotFound, StoreUnavailable, UnsupportedFeature, UpstreamProtocolError
-from bedplate_core.events import Event, Finish, PartEnd, PartStart, StopReason
+from bedplate_core.events import Event, PartEnd, PartStart, StopReason
 from bedplate_core.ids import ProjectId, new_key_id, new_project_id
 from bedplate_core.messages import Message, Reasoning, Role, Text, ToolCall, ToolResult
 from bedplate_core.requests import Request
+from bedplate_core.response import collect
 from bedplate_core.usage import Usage
+from bedplate_sessions.durable import Durable
+from bedplate_sessions.keys.cipher import ContentUnreadable
+from bedplate_sessions.keys.data_keys import DataKeys
+from bedplate_sessions.keys.local_keys import LocalKeys
 from bedplate_sessions.response_turn import ResponseTurn
 from bedplate_sessions.stored_responses import StoredResponses
-from bedplate_store.database import CommitUncertain, Database
+from bedplate_store.database import Database
 from bedplate_store.driver import DatabaseConfig
 from tests.fixtures.cancelling import run_cancelled
 from tests.fixtures.postgres import PostgresServer
-from tests.fixtures.sessions import Answer, answer, ask, finish, message, spoken, start
+from tests.fixtures.sessions import Answer, LosesAcknowledgements, answer, ask, finish, message, spoken, start
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +41,9 @@ class Kept:
     def __init__(self, database: Database, project: ProjectId, **bounds: float | int) -> None:
         self.database = database
         self.project: ProjectId = project
-        self.responses = StoredResponses(database, commit_deadline_s=5.0, **bounds)  # type: ignore[arg-type]
+        self.keys = DataKeys(database, LocalKeys(name="test", keys={1: bytes(range(32))}, current=1))
+        self.responses = StoredResponses(database, self.keys, **bounds)  # type: ignore[arg-type]
+        self.durable = Durable(database, deadline_s=1.0)
         self.key = new_key_id()
 
     async def open(
@@ -68,14 +73,15 @@ class Kept:
         """One whole turn; raises what it raises. Its id."""
         name = name or new_id()
         turn = await self.open(previous, name=name, store=store, instructions=instructions)
-        request = masked(turn.compose(ask(question) if isinstance(question, str) else question))
-        events = turn.follow(request, answer(reply) if isinstance(reply, str) else reply)
-        try:
-            seen = [event async for batch in events for event in batch]
-        finally:
-            await events.aclose()
-        assert isinstance(seen[-1], Finish)
+        await turn.begin(masked(turn.compose(ask(question) if isinstance(question, str) else question)))
+        await self.end(turn, reply)
+        await turn.aclose()
         return name
+
+    async def end(self, turn: ResponseTurn, reply: str | Answer) -> None:
+        """Answer a turn that has begun, and make it durable."""
+        response = await collect(answer(reply) if isinstance(reply, str) else reply)
+        await self.durable.commit(self.project, turn.ending(response), what="this turn")
 
     async def composed(self, previous: str, question: str | Request, *, instructions: int = 0) -> list[tuple[str, str]]:
         turn = await self.open(previous, instructions=instructions)
@@ -154,60 +160,85 @@ async def test_what_is_stored_is_the_masked_request(kept: Kept) -> None:
     assert msgspec.json.decode(stored.settings) == {"first": "*** rule"}
 
 
-async def test_finish_is_handed_out_after_the_commit(kept: Kept) -> None:
-    name = new_id()
-    turn = await kept.open(name=name)
-    burst = Answer((start(), *spoken("hi"), finish()))
-    events = turn.follow(turn.compose(ask("one")), burst)
-    async for batch in events:
-        stored = await kept.count()
-        assert stored == int(isinstance(batch[-1], Finish))
-    await events.aclose()
-    assert burst.closed
+async def test_nothing_is_stored_before_the_answers_end(kept: Kept) -> None:
+    turn = await kept.open(name=(name := new_id()))
+    await turn.begin(turn.compose(ask("one")))
+    writes = turn.ending(await collect(answer("1")))
+    assert await kept.count() == 0
+    await kept.durable.commit(kept.project, writes, what="this turn")
+    assert (await kept.responses.read(project=kept.project, response_id=name)).output.text == "1"
 
 
-async def test_nothing_is_kept_of_what_failed_or_was_left(kept: Kept) -> None:
+async def test_nothing_is_kept_of_what_failed_or_is_not_to_be_kept(kept: Kept) -> None:
     broken = Answer((start(),), spoken("half"), error=UpstreamProtocolError("broke off"))
     with pytest.raises(UpstreamProtocolError):
         await kept.say("one", broken)
-    assert broken.closed
     turn = await kept.open()
-    left = answer("whole")
-    events = turn.follow(turn.compose(ask("two")), left)
-    await anext(aiter(events))
-    await events.aclose()
-    assert left.closed
+    await turn.begin(turn.compose(ask("two")))
+    await turn.break_off([Text(text="half")])
+    await turn.establish()
+    await turn.aclose()
     await kept.say("three", "fine", store=False)
     assert await kept.count() == 0
+
+
+async def test_what_is_stored_is_encrypted_with_one_key_a_chain(kept: Kept) -> None:
+    first = await kept.say("a secret", "a mystery")
+    second = await kept.say("two", "a mystery", previous=first)
+    async with kept.database.transaction(kept.project) as connection:
+        found = await connection.exec_driver_sql(
+            "select id, key_owner, sealed, stored_response::text from stored_response"
+        )
+        rows = found.all()
+        keys = (await connection.exec_driver_sql("select owner from session_key")).scalars().all()
+    assert {row[0]: row[1] for row in rows} == {first: first, second: first}
+    assert keys == [first]
+    for row in rows:
+        assert row[2][:1] == b"\x01"
+        assert b"mystery" not in row[2]
+        assert "secret" not in row[3]
+        assert "mystery" not in row[3]
+    await kept.responses.delete(project=kept.project, response_id=first)
+    assert (await kept.responses.read(project=kept.project, response_id=second)).output.text == "a mystery"
+
+
+async def test_content_that_was_put_under_another_response_cannot_be_read(kept: Kept) -> None:
+    first = await kept.say("one", "1")
+    other = "resp_" + "0" * 32
+    async with kept.database.transaction(kept.project) as connection:
+        columns = "project_id, created_by, model, created_s, sealed, key_owner, stop_reason, usage, schema_version"
+        await connection.exec_driver_sql(
+            f"insert into stored_response (id, {columns}, size_bytes, expires_at) "
+            f"select '{other}', {columns}, size_bytes, expires_at from stored_response where id = '{first}'"
+        )
+    with pytest.raises(ContentUnreadable):
+        await kept.responses.read(project=kept.project, response_id=other)
+    with pytest.raises(ContentUnreadable):
+        await kept.open(other)
+    assert (await kept.responses.read(project=kept.project, response_id=first)).output.text == "1"
 
 
 @pytest.mark.parametrize("by_scope", [False, True], ids=["task", "scope"])
 async def test_a_turn_may_be_cancelled_at_each_of_its_awaits(kept: Kept, by_scope: bool) -> None:
     first = await kept.say("first", "1")
-    replies: dict[int, Answer] = {}
+    answered: list[int] = []
+
+    async def again(point: int) -> None:
+        turn = await kept.open(first)
+        await turn.begin(turn.compose(ask("again")))
+        response = await collect(answer("reply"))
+        answered.append(point)
+        await kept.durable.commit(kept.project, turn.ending(response), what="this turn")
+
     point, reached = 0, True
     while reached:
-        replies[point] = answer("reply")
-        reached = await run_cancelled(kept.say("again", replies[point], previous=first), point, by_scope=by_scope)
+        await kept.count()  # a connection is there: making one would be further awaits
+        reached = await run_cancelled(again(point), point, by_scope=by_scope)
         assert kept.database.connections_in_use == 0
         point += 1
     assert point > 8, "a turn suspends more often than that"
-    # Once Finish was taken from upstream the commit has begun, and no cancellation stops it.
-    assert await kept.count() == 1 + sum(reply.exhausted for reply in replies.values())
-
-
-class LosesAcknowledgements(Database):
-    """A database whose first `lost` COMMITs succeed and are reported as lost."""
-
-    lost = 0
-
-    @asynccontextmanager
-    async def transaction(self, project: ProjectId | None) -> AsyncGenerator[AsyncConnection, None]:
-        async with super().transaction(project) as connection:
-            yield connection
-        if self.lost:
-            self.lost -= 1
-            raise CommitUncertain("lost")
+    # Once the answer is there its commit begins, and no cancellation stops it.
+    assert await kept.count() == 1 + len(answered)
 
 
 async def test_a_commit_whose_acknowledgement_was_lost_is_repeated_without_harm(
@@ -216,31 +247,23 @@ async def test_a_commit_whose_acknowledgement_was_lost_is_repeated_without_harm(
     database = LosesAcknowledgements(database_config)
     kept = Kept(database, new_project_id())
     turn = await kept.open(name=(name := new_id()))
-    events = turn.follow(turn.compose(ask("one")), answer("1"))
+    await turn.begin(turn.compose(ask("one")))
     database.lost = 2
-    assert isinstance([event async for batch in events for event in batch][-1], Finish)
+    await kept.end(turn, "1")
+    assert database.lost == 0
     assert (await kept.responses.read(project=kept.project, response_id=name)).output.text == "1"
     assert await kept.count() == 1
     await database.aclose()
 
 
-async def test_without_a_database_there_is_no_finish(own_server: PostgresServer) -> None:
+async def test_without_a_database_there_is_no_end(own_server: PostgresServer) -> None:
     database = Database(DatabaseConfig(url=own_server.url("postgres"), connect_timeout_s=1.0))
     kept = Kept(database, new_project_id())
-    kept.responses = StoredResponses(database, commit_deadline_s=1.0)
     turn = await kept.open(name=(name := new_id()))
-    events = turn.follow(turn.compose(ask("one")), answer("1"))
+    await turn.begin(turn.compose(ask("one")))
     await asyncio.to_thread(own_server.embedded.stop)
-    seen: list[object] = []
-
-    async def read() -> None:
-        async for batch in events:
-            seen.extend(batch)
-
     with pytest.raises(StoreUnavailable, match="not stored"):
-        await read()
-    assert len(seen) == 4
-    assert not any(isinstance(event, Finish) for event in seen)
+        await kept.end(turn, "1")
     own_server.embedded.start()
     with pytest.raises(NotFound):
         await kept.responses.read(project=kept.project, response_id=name)
@@ -276,14 +299,12 @@ async def test_a_response_is_one_chat_with_one_choice(kept: Kept) -> None:
         turn.compose(Request(model="m", prompts=("raw",)))
     with pytest.raises(UnsupportedFeature):
         turn.compose(Request(model="m", messages=(message("x"),), choices=2))
-    with pytest.raises(RuntimeError):
-        turn.follow(ask("x"), answer("y"))
+    response = await collect(answer("y"))
     request = turn.compose(ask("x"))
     with pytest.raises(RuntimeError):
-        turn.follow(ask("x", "y"), answer("y"))
-    turn.follow(request, answer("y"))
-    with pytest.raises(RuntimeError):
-        turn.follow(request, answer("y"))
+        turn.ending(response)
+    await turn.begin(request)
+    assert len(turn.ending(response)) == 1
 
 
 @pytest.fixture(params=["bedplate_app", "none"], ids=["both walls", "without row-level security"])
@@ -317,7 +338,7 @@ async def test_a_chain_does_not_leave_its_project(tenants: tuple[Kept, Kept]) ->
         await other.open(theirs)
 
 
-@pytest.mark.parametrize("bounds", [{"max_chain": 2}, {"max_chain_bytes": 250}])
+@pytest.mark.parametrize("bounds", [{"max_chain": 2}, {"max_chain_bytes": 450}])
 async def test_a_chain_has_bounds(database_config: DatabaseConfig, bounds: dict[str, int]) -> None:
     database = Database(database_config)
     kept = Kept(database, new_project_id(), **bounds)

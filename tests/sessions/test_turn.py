@@ -1,4 +1,6 @@
-"""What a turn promises: history in front, stored before Finish, once, and only for its own project."""
+"""What a turn promises: history in front, input stored before a model is asked, the answer before its end is shown,
+once, and only for its own project.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,16 @@ import asyncio
 import msgspec
 import pytest
 
-from bedplate_core.errors import Conflict, NotFound, StoreUnavailable, UnsupportedFeature, UpstreamProtocolError
-from bedplate_core.events import Finish, PartEnd, PartStart, StopReason
+from bedplate_core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, UnsupportedFeature
+from bedplate_core.events import PartEnd, PartStart, StopReason
 from bedplate_core.ids import SessionId, new_call_id, new_project_id, new_session_id
 from bedplate_core.messages import Message, Reasoning, Role, Signature, Text, ToolCall, ToolResult
 from bedplate_core.requests import Request
+from bedplate_core.response import collect
 from bedplate_sessions.items import ItemStatus
 from bedplate_store.driver import DatabaseConfig
 from tests.fixtures.postgres import PostgresServer
-from tests.fixtures.sessions import Answer, Store, answer, ask, finish, message, spoken, start, texts, turn
+from tests.fixtures.sessions import Answer, Store, answer, ask, end, finish, message, start, texts, turn
 
 pytestmark = pytest.mark.anyio
 
@@ -51,9 +54,9 @@ async def test_items_are_numbered_and_say_where_they_come_from(store: Store) -> 
 
 async def test_items_come_in_pages(store: Store) -> None:
     session = await turn(store, None, ask("a", "b", "c"), "d")
-    read = store.sessions.items
-    first = await read(project=store.project, session=session, limit=3)
-    rest = await read(project=store.project, session=session, limit=3, after_seq=first.items[-1].seq)
+    read = store.sessions.reader.page
+    first = await read(store.project, session, limit=3)
+    rest = await read(store.project, session, limit=3, after_seq=first.items[-1].seq)
     assert (texts(first.items), first.has_more) == ([("user", "a"), ("user", "b"), ("user", "c")], True)
     assert (texts(rest.items), rest.has_more) == ([("assistant", "d")], False)
 
@@ -144,13 +147,36 @@ async def test_a_turn_is_one_chat_with_one_choice(store: Store) -> None:
         opened.compose(Request(model="m", messages=(message("x"),), choices=2))
     assert refused.value.param == "n"
     with pytest.raises(RuntimeError):
-        opened.follow(ask("x"), answer("y"))
+        await opened.begin(ask("x"))
     request = opened.compose(ask("x"))
+    response = await collect(answer("y"))
     with pytest.raises(RuntimeError):
-        opened.follow(ask("x", "y"), answer("y"))
-    await opened.follow(request, answer("y")).aclose()
-    with pytest.raises(RuntimeError):
-        opened.follow(request, answer("y"))
+        opened.ending(response)
+    await opened.begin(request)
+    opened.ending(response)
+    await opened.aclose()
+
+
+async def test_an_empty_session_and_an_empty_request_have_nothing_to_answer(store: Store) -> None:
+    opened = await store.open(None)
+    for request in (Request(model="m", messages=()), ask(system("be brief"))):
+        with pytest.raises(InvalidRequest) as refused:
+            opened.compose(request)
+        assert refused.value.param == "messages"
+    await opened.aclose()
+
+
+async def test_a_turn_without_new_messages_answers_what_is_there(store: Store) -> None:
+    session = await turn(store, None, "one", "1")
+    await turn(store, session, Request(model="m", messages=()), "1 again")
+    await turn(store, session, ask(system("be brief")), "1 brief")
+    assert texts(await store.all_items(session)) == [
+        ("user", "one"),
+        ("assistant", "1"),
+        ("assistant", "1 again"),
+        ("system", "be brief"),
+        ("assistant", "1 brief"),
+    ]
 
 
 async def test_an_unknown_session_and_another_projects_look_the_same(
@@ -160,7 +186,9 @@ async def test_an_unknown_session_and_another_projects_look_the_same(
     other = Store(database_config, new_project_id())
     said = set[str]()
     for name in (session, new_session_id(), SessionId("' or true --"), SessionId("")):
-        assert not await other.sessions.exists(project=other.project, session=name)
+        with pytest.raises(NotFound) as refused:
+            await other.sessions.registry.get(other.project, name)
+        said.add(refused.value.message)
         with pytest.raises(NotFound) as refused:
             await other.open(name)
         said.add(refused.value.message)
@@ -168,68 +196,48 @@ async def test_an_unknown_session_and_another_projects_look_the_same(
             await other.all_items(name)
         said.add(refused.value.message)
     assert len(said) == 1
-    assert await store.sessions.exists(project=store.project, session=session)
+    assert (await store.sessions.registry.get(store.project, session)).id == session
     other.assert_nothing_is_held()
     await other.aclose()
 
 
-async def test_nothing_but_finish_waits_for_the_commit_and_finish_comes_after_it(store: Store) -> None:
+async def test_the_input_is_durable_before_the_answer_and_the_answer_when_its_write_is(store: Store) -> None:
     opened = await store.open(None)
+    with pytest.raises(NotFound):
+        await store.sessions.registry.get(store.project, opened.session_id)
     request = opened.compose(ask("one"))
-    events = opened.follow(request, Answer((start(), *spoken("answer"), finish())))
-    batch = await anext(events)
-    assert list(batch) == [start(), *spoken("answer")]
+    await opened.begin(request)
+    assert texts(await store.all_items(opened.session_id)) == [("user", "one")]
+    writes = opened.ending(await collect(answer("1")))
+    assert len(await store.all_items(opened.session_id)) == 1
+    await store.sessions.durable.commit(store.project, writes, what="this turn")
+    assert texts(await store.all_items(opened.session_id)) == [("user", "one"), ("assistant", "1")]
+    await opened.aclose()
+
+
+async def test_a_new_session_whose_input_was_blocked_is_there_and_empty(store: Store) -> None:
+    opened = await store.open(None)
+    opened.compose(ask("one"))
+    await opened.establish()
+    await opened.aclose()
     assert await store.all_items(opened.session_id) == ()
-    assert list(await anext(events)) == [finish()]
-    assert len(await store.all_items(opened.session_id)) == 2
-    # The client may send its next turn the moment it has Finish, before anything is closed here.
-    assert len(store.locks) == 0
-    with pytest.raises(StopAsyncIteration):
-        await anext(events)
-    await events.aclose()
+    await turn(store, opened.session_id, "two", "2")
+    assert texts(await store.all_items(opened.session_id)) == [("user", "two"), ("assistant", "2")]
 
 
-async def test_a_finish_that_comes_alone_makes_no_empty_batch(store: Store) -> None:
+async def test_a_turn_that_never_began_leaves_nothing_at_all(store: Store) -> None:
     opened = await store.open(None)
-    events = opened.follow(opened.compose(ask("one")), answer("answer"))
-    batches = [list(batch) async for batch in events]
-    assert batches == [[start()], list(spoken("answer")), [finish()]]
-    await events.aclose()
-
-
-async def test_an_answer_that_fails_or_is_left_is_not_stored_and_frees_the_session(store: Store) -> None:
-    session = await turn(store, None, "one", "answer")
-    broken = Answer((start(),), spoken("half"), error=UpstreamProtocolError("broke off"))
-    with pytest.raises(UpstreamProtocolError):
-        await turn(store, session, "two", broken)
-    assert broken.closed
-    opened = await store.open(session)
-    left = answer("never read to the end")
-    events = opened.follow(opened.compose(ask("two")), left)
-    await anext(events)
-    await events.aclose()
-    assert left.closed
-    store.assert_nothing_is_held()
-    opened = await store.open(session)
-    unread = answer("never read at all")
-    await opened.follow(opened.compose(ask("two")), unread).aclose()
-    assert unread.closed
-    store.assert_nothing_is_held()
-    opened = await store.open(session)
+    opened.compose(ask("one"))
     await opened.aclose()
     await opened.aclose()
-    store.assert_nothing_is_held()
+    with pytest.raises(NotFound):
+        await store.sessions.registry.get(store.project, opened.session_id)
+    session = await turn(store, None, "one", "1")
+    opened = await store.open(session)
+    opened.compose(ask("two"))
+    await opened.aclose()
     assert len(await store.all_items(session)) == 2
-
-
-async def test_an_error_frees_the_session_before_the_stream_is_closed(store: Store) -> None:
-    opened = await store.open(None)
-    events = opened.follow(opened.compose(ask("two")), Answer((start(),), error=UpstreamProtocolError("x")))
-    await anext(events)
-    with pytest.raises(UpstreamProtocolError):
-        await anext(events)
-    assert len(store.locks) == 0
-    await events.aclose()
+    assert await store.run("select count(*) from session_key where owner <> :owner", owner=session) == [(0,)]
 
 
 async def test_a_second_turn_waits_for_the_first_or_gets_a_conflict(store: Store) -> None:
@@ -239,29 +247,48 @@ async def test_a_second_turn_waits_for_the_first_or_gets_a_conflict(store: Store
         await store.open(session, wait_s=0.1)
     waiting = asyncio.create_task(turn(store, session, "three", "3"))
     await asyncio.sleep(0.05)
-    events = opened.follow(opened.compose(ask("two")), answer("2"))
-    assert isinstance([event async for batch in events for event in batch][-1], Finish)
+    await opened.begin(opened.compose(ask("two")))
+    await end(store, opened, "2")
+    assert not waiting.done()
+    await opened.aclose()
     await waiting
     assert [text for _, text in texts(await store.all_items(session))] == ["one", "1", "two", "2", "three", "3"]
-    await events.aclose()
 
 
+def cut_locks(server: PostgresServer, store: Store) -> None:
+    """Take the lock connection away; its holders are not told."""
+    server.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'bedplate locks' "
+        f"and datname = '{store.database_name}'"
+    )
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before it began", "after it began"])
+@pytest.mark.parametrize("other_ends", [False, True], ids=["other under way", "other ended"])
 async def test_a_turn_whose_lock_was_lost_cannot_overwrite_the_one_that_came_between(
-    store: Store, postgres_server: PostgresServer
+    store: Store, postgres_server: PostgresServer, begun: bool, other_ends: bool
 ) -> None:
     session = await turn(store, None, "one", "1")
     slow = await store.open(session)
-    events = slow.follow(slow.compose(ask("slow")), answer("slow"))
-    postgres_server.run(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'bedplate locks'"
-    )
+    request = slow.compose(ask("slow"))
+    if begun:
+        await slow.begin(request)
+    cut_locks(postgres_server, store)
     other = Store(store.config, store.project)
-    await turn(other, session, "quick", "quick")
-    assert list(await anext(events)) == [start()]
-    assert list(await anext(events)) == list(spoken("slow"))
+    quick = await other.open(session)
+    await quick.begin(quick.compose(ask("quick")))
+    if other_ends:
+        await end(other, quick, "quick")
+    late = end(store, slow, "slow") if begun else slow.begin(request)
     with pytest.raises(Conflict, match="not stored"):
-        await anext(events)
-    await events.aclose()
+        await late
+    if begun:
+        with pytest.raises(Conflict):
+            await slow.break_off([Text(text="half")])
+    await slow.aclose()
+    if not other_ends:
+        await end(other, quick, "quick")
+    await quick.aclose()
     assert [text for _, text in texts(await store.all_items(session))] == ["one", "1", "quick", "quick"]
     other.assert_nothing_is_held()
     await other.aclose()
@@ -272,4 +299,6 @@ async def test_what_a_newer_version_wrote_is_not_guessed_at(store: Store, postgr
     postgres_server.run("update session_item set schema_version = 99", database=store.database_name)
     with pytest.raises(StoreUnavailable, match="newer version"):
         await store.open(session)
+    with pytest.raises(StoreUnavailable, match="newer version"):
+        await store.all_items(session)
     store.assert_nothing_is_held()

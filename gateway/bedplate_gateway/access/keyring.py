@@ -35,7 +35,12 @@ class Keyring:
             raise KeyringError(f"a master key has {_KEY_BYTES} bytes, this one has {len(master)}")
         self._token_mac = hmac.new(_derived(master, "api-key-hash"), digestmod=hashlib.sha256)
         self._cache_salt = _derived(master, "cache-salt")
+        self._session_cache_salt = _derived(master, "session-cache-salt")
         self._secret_cipher = AESGCM(_derived(master, "access-key-secret"))
+        self.session_keys_master = _derived(master, "session-keys")
+        """What wraps the data keys of conversations where nothing else is set up."""
+        self.page_token_key = _derived(master, "page-tokens")
+        """What authenticates the tokens with which lists go on."""
 
     def token_hash(self, token: str) -> bytes:
         """The keyed hash under which an API key is stored and looked up. The hash is no credential."""
@@ -43,9 +48,17 @@ class Keyring:
         mac.update(token.encode("utf-8", "surrogatepass"))
         return mac.digest()
 
-    def cache_salt(self, project: str) -> str:
-        """The salt that keeps this project's cached prefixes from every other's on a shared engine."""
-        return hmac.new(self._cache_salt, project.encode(), hashlib.sha256).hexdigest()
+    def cache_salt(self, project: str, session: str | None = None) -> str:
+        """The salt that keeps this project's cached prefixes from every other's on a shared engine.
+
+        With `session`, those of one session of the project from all others as well. 64 hexadecimal digits that nobody
+        without the master key can find, choose or bring about for another project or session.
+        """
+        if session is None:
+            return hmac.new(self._cache_salt, project.encode(), hashlib.sha256).hexdigest()
+        names = (project.encode("utf-8", "surrogatepass"), session.encode("utf-8", "surrogatepass"))
+        framed = b"".join(len(name).to_bytes(8, "big") + name for name in names)  # ("a", "bc") is not ("ab", "c")
+        return hmac.new(self._session_cache_salt, framed, hashlib.sha256).hexdigest()
 
     def seal_secret(self, access_key_id: str, secret: str) -> bytes:
         """A key pair's secret as it is stored: AES-256-GCM, bound to the pair's id, with a random nonce."""

@@ -15,7 +15,22 @@ class Action(StrEnum):
 
     INVOKE_MODEL = "bedrock:InvokeModel"
     LIST_MODELS = "bedrock:ListFoundationModels"
+    CREATE_SESSION = "bedrock:CreateSession"
     READ_SESSION = "bedrock:GetSession"
+    UPDATE_SESSION = "bedrock:UpdateSession"
+    END_SESSION = "bedrock:EndSession"
+    DELETE_SESSION = "bedrock:DeleteSession"
+    LIST_SESSIONS = "bedrock:ListSessions"
+    CREATE_INVOCATION = "bedrock:CreateInvocation"
+    LIST_INVOCATIONS = "bedrock:ListInvocations"
+    PUT_STEP = "bedrock:PutInvocationStep"
+    READ_STEP = "bedrock:GetInvocationStep"
+    LIST_STEPS = "bedrock:ListInvocationSteps"
+    TAG_RESOURCE = "bedrock:TagResource"
+    UNTAG_RESOURCE = "bedrock:UntagResource"
+    LIST_TAGS = "bedrock:ListTagsForResource"
+    MANAGE_SESSIONS = "bedplate:ManageSessions"
+    """Legal holds, export and import."""
     READ_METRICS = "bedplate:ReadMetrics"
     READ_DOCUMENTATION = "bedplate:ReadDocumentation"
 
@@ -29,7 +44,7 @@ class Role(StrEnum):
 
 PERMITTED: dict[Role, frozenset[Action]] = {
     Role.ADMINISTRATOR: frozenset(Action),
-    Role.SERVICE: frozenset({Action.INVOKE_MODEL, Action.LIST_MODELS, Action.READ_SESSION, Action.READ_DOCUMENTATION}),
+    Role.SERVICE: frozenset(Action) - {Action.READ_METRICS, Action.MANAGE_SESSIONS},
 }
 
 

@@ -21,6 +21,7 @@ from bedplate_gateway.catalogue.resources import (
     ProviderResource,
     Resource,
     ResourceError,
+    SessionSpec,
     decode_resource,
 )
 from bedplate_gateway.catalogue.secrets import SecretError, Secrets
@@ -145,7 +146,13 @@ def projects(rows: Sequence[ProjectRow], found: Declared, compiled: PolicyCache)
             policy, problem = compiled.policy(row.id, setting.spec.guardrail, found)
         if problem is not None:
             _log.error("guardrail_unusable", project=row.name, reason=problem)
-        result[row.id] = Project(id=row.id, name=row.name, policy=policy, policy_error=problem)
+        result[row.id] = Project(
+            id=row.id,
+            name=row.name,
+            policy=policy,
+            policy_error=problem,
+            sessions=SessionSpec() if setting is None else setting.spec.sessions,
+        )
     return result
 
 

@@ -38,10 +38,23 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     fallbacks: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_FALLBACKS)] = ()
 
 
+class SessionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a project's conversations live, in seconds; None: as the installation's settings say.
+
+    Conversations and responses are deleted `retention_s` after their last write. A session that nobody writes to for
+    `idle_timeout_s`, or that was made `lifetime_s` ago, expires: it can still be read.
+    """
+
+    retention_s: Annotated[float, msgspec.Meta(ge=60)] | None = None
+    idle_timeout_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    lifetime_s: Annotated[float, msgspec.Meta(ge=1)] | None = None
+
+
 class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a project. `guardrail` names one of its guardrails, which then holds for every call."""
 
     guardrail: str | None = None
+    sessions: SessionSpec = SessionSpec()
 
 
 class _Named(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -104,5 +117,6 @@ __all__ = [
     "ProviderResource",
     "Resource",
     "ResourceError",
+    "SessionSpec",
     "decode_resource",
 ]

@@ -10,6 +10,7 @@ from bedplate_core.errors import GuardrailUnavailable, ModelNotFound, Permission
 from bedplate_core.ids import ProjectId
 from bedplate_gateway.access.credentials import KeyEntry, KeyPair
 from bedplate_gateway.catalogue.pool import Lease
+from bedplate_gateway.catalogue.resources import SessionSpec
 from bedplate_guardrails.policy import Policy
 from bedplate_providers.base import Profile, Provider
 
@@ -46,6 +47,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     policy: Policy | None = None
     policy_error: str | None = None
+    sessions: SessionSpec = SessionSpec()
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         if found.policy_error is not None:
             raise GuardrailUnavailable("the guardrail of this project cannot be enforced; an administrator must fix it")
         return found.policy
+
+    def sessions(self, project: ProjectId) -> SessionSpec:
+        """How long the project's conversations live."""
+        found = self.projects.get(project)
+        return SessionSpec() if found is None else found.sessions
 
 
 EMPTY = Snapshot(keys={}, key_pairs={}, routes={}, projects={})

@@ -26,6 +26,14 @@ from bedplate_migrations.runner import MigrationError, revision_state
 from bedplate_store.database import Database
 
 _GIB = 1 << 30
+_SECRETS = frozenset(
+    {
+        "BEDPLATE_DATABASE_URL",
+        "BEDPLATE_KEY_DATABASE_URL",
+        "BEDPLATE_SESSION_KEY_MATERIAL",
+        "BEDPLATE_VAULT_TOKEN",
+    }
+)
 _WANTED_FREE_BYTES = 5 * _GIB
 
 
@@ -57,7 +65,7 @@ def doctor(home: Path | None, port: int | None, database_url: str | None, tls: b
         click.echo(f"{click.style(f'{mark:>5}', fg=colour)}  {finding.subject:<10} {finding.text}")
     click.echo("\nsettings in force")
     for name, value in sorted(environment_of(settings).items()):
-        click.echo(f"  {name}={'(set)' if name == 'BEDPLATE_DATABASE_URL' else value}")
+        click.echo(f"  {name}={'(set)' if name in _SECRETS else value}")
     if any(finding.ok is False for finding in findings):
         sys.exit(1)
 

@@ -16,9 +16,12 @@ from bedplate_gateway.cli.completion import completion
 from bedplate_gateway.cli.doctor import doctor
 from bedplate_gateway.cli.engine import engine
 from bedplate_gateway.cli.environment import env
+from bedplate_gateway.cli.jobs import jobs
 from bedplate_gateway.cli.keys import keys
 from bedplate_gateway.cli.migrate import migrate
 from bedplate_gateway.cli.serve import serve
+from bedplate_gateway.cli.session_keys import session_keys
+from bedplate_gateway.cli.sessions import sessions
 from bedplate_gateway.cli.tls import certificates
 from bedplate_gateway.cli.up import up
 from bedplate_gateway.local.errors import LaunchError
@@ -45,7 +48,22 @@ def bedplate() -> None:
     """
 
 
-for _command in (up, serve, engine, migrate, keys, certificates, apply, chat, env, doctor, completion):
+for _command in (
+    up,
+    serve,
+    jobs,
+    engine,
+    migrate,
+    keys,
+    session_keys,
+    sessions,
+    certificates,
+    apply,
+    chat,
+    env,
+    doctor,
+    completion,
+):
     bedplate.add_command(_command)
 
 

@@ -23,7 +23,7 @@ from bedplate_gateway.cli.local_engine import DEFAULT_MODEL, ENGINE_SECRET, prep
 from bedplate_gateway.cli.options import database_option, home_option, host_option, port_option
 from bedplate_gateway.cli.tls import with_local_tls
 from bedplate_gateway.database import database_config, postgres_root
-from bedplate_gateway.local.children import EngineChild, PostgresChild, ProcessChild
+from bedplate_gateway.local.children import EngineChild, PostgresChild, ProcessChild, WorkerChild
 from bedplate_gateway.local.engine import EngineOptions, LocalEngine
 from bedplate_gateway.local.errors import LaunchError
 from bedplate_gateway.local.port import require_free_port
@@ -71,7 +71,7 @@ def up(
     workers: int | None,
     tls: bool,
 ) -> None:
-    """Start Postgres, a local vLLM engine and the gateway; Ctrl-C stops all of it.
+    """Start Postgres, a local vLLM engine, the gateway and `bedplate jobs` beside it; Ctrl-C stops all of it.
 
     The first start installs the engine and converts its model, which takes some minutes; they are kept in the cache
     folder. It also makes the first administrator's key, shows it once, and leaves it in HOME/credentials, with a key
@@ -92,21 +92,30 @@ def up(
     children.append(installation)
     if engine is not None:
         children.append(EngineChild(engine))
-    children.append(
-        ProcessChild(
-            "the gateway",
-            [sys.executable, "-m", "bedplate_gateway", "serve"],
-            environ=process_environment() | environment_of(settings),
-            host=settings.host,
-            port=settings.port,
-            tls=settings.tls_certificate is not None,
-            log=settings.home / "logs" / "gateway.log",
-            # the server drains its requests, then the engine its records
-            stop_timeout_s=2 * settings.drain_timeout_s + 5,
-        )
-    )
+    children += _programs(settings)
     Supervisor(children, progress).run(announce=lambda: _announcement(settings, installation, engine, fake))
     console.print("stopped")
+
+
+def _programs(settings: Settings) -> list[Child]:
+    """The gateway, and behind it, so that nobody waits for it, what deletes conversations whose time is over."""
+    environ = process_environment() | environment_of(settings)
+    logs = settings.home / "logs"
+    gateway = ProcessChild(
+        "the gateway",
+        [sys.executable, "-m", "bedplate_gateway", "serve"],
+        environ=environ,
+        host=settings.host,
+        port=settings.port,
+        tls=settings.tls_certificate is not None,
+        log=logs / "gateway.log",
+        # the server drains its connections, then calls that nobody waits for, then the engine its records
+        stop_timeout_s=3 * settings.drain_timeout_s + 5,
+    )
+    jobs = WorkerChild(
+        "the jobs", [sys.executable, "-m", "bedplate_gateway", "jobs"], environ=environ, log=logs / "jobs.log"
+    )
+    return [gateway, jobs]
 
 
 class Installation:

@@ -27,7 +27,8 @@ from bedplate_core.rerank import Ranking, RerankRequest
 from bedplate_core.score import ScoreRequest, Scores
 from bedplate_core.tokens import DetokenizeRequest, TokenizeRequest, Tokens
 from bedplate_core.transcription import Segment, Transcript, TranscriptionRequest
-from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.engine.answer import Answer
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.engine import Engine, Use, addressed
 from bedplate_gateway.engine.released_text import released
 from bedplate_guardrails.policy import Policy

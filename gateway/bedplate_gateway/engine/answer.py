@@ -4,53 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-import msgspec
 import structlog
 
 from bedplate_core.errors import GatewayError, UpstreamTimeout
 from bedplate_core.events import Batch, EventStream, Finish, Progress, StopReason
-from bedplate_core.ids import CallId, SessionId
+from bedplate_core.ids import SessionId
+from bedplate_core.response import Fold, Response
 from bedplate_core.usage import Usage
 from bedplate_core.verdicts import Verdict
-from bedplate_gateway.access.principal import Principal
+from bedplate_gateway.engine.call import Call
+from bedplate_gateway.engine.memory import Remembering
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.record import CallRecord
+from bedplate_gateway.records.record_write import record_write
 from bedplate_gateway.records.recorder import Recorder
 from bedplate_gateway.version import VERSION
+from bedplate_sessions.durable import Durable, Write
 
 _log = structlog.stdlib.get_logger("bedplate.engine")
 
 CANCELLED = "cancelled"
 COMPLETED = "completed"
-_CLOCK_RESOLUTION_S = 0.005
-"""An event loop's timer may ring this much early."""
-
-
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls what, as the edge and the dialect know it.
-
-    `started_s` is `time.perf_counter()` at arrival; `timeout_s` is how long the call may take from then on.
-    """
-
-    id: CallId
-    principal: Principal
-    dialect: str
-    operation: str
-    started_s: float
-    timeout_s: float
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the call's time is up; negative afterwards."""
-        return self.started_s + self.timeout_s - time.perf_counter()
-
-    @property
-    def overdue(self) -> bool:
-        """Whether the call's time is up, so that a cancellation is the clock's doing and not the client's."""
-        return self.left_s <= _CLOCK_RESOLUTION_S
+BeforeEnd = Callable[[Finish, Response], Sequence[Write]]
+"""What else becomes durable with the end of an answer, and in the same transaction."""
 
 
 class Answer:
@@ -60,9 +39,21 @@ class Answer:
     record. The record is written when the last event is about to leave (and is durable before it does), when the
     stream or the preparation raises, or when `aclose` finds that nobody waited for the end. Only the first of
     these counts. Before the record is written, everything held is released, the upstream first.
+
+    The turn of an answer that is `kept` is one transaction with the record, and so is what `before_end` adds: they are
+    durable together before the last event leaves, or that event is an error. An answer that does not end leaves what
+    had come of it with its turn.
     """
 
-    def __init__(self, call: Call, stream: bool, model: str | None, recorder: Recorder, settle: Settlements) -> None:
+    def __init__(
+        self,
+        call: Call,
+        stream: bool,
+        model: str | None,
+        recorder: Recorder,
+        settle: Settlements,
+        durable: Durable,
+    ) -> None:
         self.call = call
         self.session_id: SessionId | None = None
         self.model = model
@@ -83,6 +74,12 @@ class Answer:
         self._events: EventStream | None = None
         self._finish: Finish | None = None
         self._settled = False
+        self._recorded = False
+        self._durable = durable
+        self._turn: Remembering | None = None
+        self._before_end: BeforeEnd | None = None
+        self._fold: Fold | None = None
+        self._headers: dict[str, str] = {"x-request-id": call.id}
 
     def hold(self, release: Callable[[], Awaitable[None]], *, lingers: bool = False) -> None:
         """Have `release` (returning an awaitable) called at the end, in the reverse order of holding.
@@ -110,13 +107,25 @@ class Answer:
         self._events = events
         self.hold(events.aclose)
 
+    def keep(self, turn: Remembering) -> None:
+        """Make the answer's end wait until `turn`, which has begun, is durable. Before `follow`."""
+        self._turn = turn
+        self._fold = self._fold or Fold()
+        self.hold(self._break_off)
+
+    def before_end(self, writes: BeforeEnd) -> None:
+        """Have what `writes` returns become durable with the end. Before the first event is read."""
+        self._before_end = writes
+        self._fold = self._fold or Fold()
+
+    def tell(self, name: str, value: str) -> None:
+        """Add a response header. `name` is in lower case."""
+        self._headers[name] = value
+
     @property
     def headers(self) -> Mapping[str, str]:
         """Response headers that every dialect sends with this answer."""
-        headers: dict[str, str] = {"x-request-id": self.call.id}
-        if self.session_id is not None:
-            headers["x-bedplate-session"] = self.session_id
-        return headers
+        return self._headers
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self
@@ -135,6 +144,8 @@ class Answer:
         except BaseException as error:
             await self.fail(error)
             raise
+        if self._fold is not None:
+            self._fold.extend(batch)
         last = batch[-1]
         if type(last) is Finish:
             self._finish = last
@@ -156,8 +167,51 @@ class Answer:
             raise StopAsyncIteration
         self._finish = None
         self._stop_reason = finish.stops[0].reason.value if finish.stops else None
+        if self._fold is not None:
+            await self._commit(finish, self._fold)
         await self._settle(COMPLETED, 200, None)
         return [finish]
+
+    async def _commit(self, finish: Finish, fold: Fold) -> None:
+        """Make the turn, the record and what else belongs to the end durable in one transaction.
+
+        Raising, the call has ended with that error. A cancellation arrives after the transaction, and if that succeeded
+        the call has ended well.
+        """
+        try:
+            response = fold.response()
+            writes = list(self._turn.ending(response)) if self._turn is not None else []
+            if self._before_end is not None:
+                writes.extend(self._before_end(finish, response))
+            if not writes:
+                return
+            record = self._record(COMPLETED, 200, None)
+
+            def stored() -> None:
+                self._recorded = True
+                self._recorder.observe(record)
+
+            writes.append(record_write(record))
+            await self._durable.commit(self.call.principal.project, writes, what="this turn", then=stored)
+        except asyncio.CancelledError as error:
+            if not self._recorded:
+                await self.fail(error)
+            else:
+                self._settled = True
+                self._settlements.begin(self._release())
+            raise
+        except BaseException as error:
+            await self.fail(error)
+            raise
+
+    async def _break_off(self) -> None:
+        """Leave what there is of an answer that did not end with its turn."""
+        if self._turn is None or self._fold is None or self._recorded:
+            return
+        try:
+            await self._turn.break_off(self._fold.parts(0))
+        except GatewayError as error:
+            _log.warning("interrupted_answer_lost", call_id=self.call.id, code=error.code)
 
     async def fail(self, error: BaseException) -> None:
         """The call ended with `error` before its last event. Returns once that is on record.
@@ -201,11 +255,13 @@ class Answer:
         except asyncio.CancelledError:
             self._settlements.begin(self._settlement(outcome, status, error_code))
             raise
-        await self._recorder.write(self._record(outcome, status, error_code))
+        if not self._recorded:
+            await self._recorder.write(self._record(outcome, status, error_code))
 
     async def _settlement(self, outcome: str, status: int, error_code: str | None) -> None:
         await self._release()
-        await self._recorder.write(self._record(outcome, status, error_code))
+        if not self._recorded:
+            await self._recorder.write(self._record(outcome, status, error_code))
 
     async def _release(self) -> None:
         held = self._held
@@ -246,4 +302,4 @@ class Answer:
         )
 
 
-__all__ = ["Answer", "Call"]
+__all__ = ["Answer", "BeforeEnd"]

@@ -17,7 +17,7 @@ import structlog
 
 from bedplate_core.errors import GatewayError, UpstreamLost, UpstreamTimeout
 from bedplate_gateway.catalogue.snapshot import Route
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.committed import Committed
 
 _log = structlog.stdlib.get_logger("bedplate.engine")

@@ -1,7 +1,7 @@
 """The path of every call after its dialect and before its encoder, the same for all of them.
 
-    admit -> route -> media -> session -> input guardrail
-          -> upstream's first event -> output guardrail -> session -> record
+    admit -> route -> media -> session -> input guardrail -> the turn's input is durable
+          -> upstream's first event -> output guardrail -> turn and record are durable -> last event
 
 The order of the stages is the order of the lines in `Engine._prepare`.
 """
@@ -27,23 +27,28 @@ from bedplate_core.events import (
     Stop,
     StopReason,
 )
-from bedplate_core.ids import ProjectId, new_response_id
+from bedplate_core.ids import ProjectId, SessionId, new_call_id, new_response_id
 from bedplate_core.messages import Document, MediaBytes, Reasoning, Text, ToolCall, ToolResult
 from bedplate_core.requests import Dispatch, EmbedRequest, RawPrompt, Request
+from bedplate_core.response import Response, collect
 from bedplate_core.usage import Usage
 from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.catalogue.catalogue import Catalogue
 from bedplate_gateway.catalogue.snapshot import Route, Snapshot
-from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.engine.answer import Answer
 from bedplate_gateway.engine.attempts import first_event
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.capabilities import can_serve, require_capabilities
 from bedplate_gateway.engine.committed import Committed, commit
+from bedplate_gateway.engine.context import fit_turn
 from bedplate_gateway.engine.media import MediaGuard
-from bedplate_gateway.engine.memory import Memory
+from bedplate_gateway.engine.memory import Memory, Remembering
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.recorder import Recorder
 from bedplate_guardrails.policy import GuardrailFailed, Policy
 from bedplate_providers.base import CountsTokens, Embeds
+from bedplate_sessions.context.summary import Summary
+from bedplate_sessions.durable import Durable
 
 _INLINE_CHECK_CHARS = 20_000
 """Input up to this length is checked on the event loop, which takes a few milliseconds at most; more, in a thread."""
@@ -88,17 +93,19 @@ class Engine:
         recorder: Recorder,
         keyring: Keyring,
         media: MediaGuard,
+        durable: Durable,
     ) -> None:
         self._catalogue = catalogue
         self._recorder = recorder
         self._keyring = keyring
         self._media = media
+        self._durable = durable
         self._cache_salts: dict[ProjectId, str] = {}
         self._settlements = Settlements()
 
     async def refuse(self, call: Call, error: BaseException) -> None:
         """Put a call on record that ended with `error` before its request was understood."""
-        await Answer(call, False, None, self._recorder, self._settlements).fail(error)
+        await Answer(call, False, None, self._recorder, self._settlements, self._durable).fail(error)
 
     async def generate(self, call: Call, request: Request, memory: Memory | None = None) -> Answer:
         """The answer to `request`, whose upstream has already sent its first event.
@@ -107,7 +114,7 @@ class Engine:
         Raises `GatewayError` when there will be no answer; that, too, is on record by then.
         """
         self._recorder.admit()
-        answer = Answer(call, request.stream, request.model, self._recorder, self._settlements)
+        answer = Answer(call, request.stream, request.model, self._recorder, self._settlements, self._durable)
         try:
             await self._prepare(answer, request, memory)
         except BaseException as error:
@@ -122,28 +129,57 @@ class Engine:
         self._claim(answer, route)
         require_capabilities(request, route.profile)
         request = await self._media.fetched(request)  # before the session is locked
-        turn = None
+        turn = summary = None
         if memory is not None:
             turn = await memory.open(call)
             answer.hold(turn.aclose, lingers=True)
-            answer.session_id = turn.session_id
-            request = turn.compose(request)
+            request, summary = await self._composed(answer, turn, request, route)
         self._media.check(request)
         policy = snapshot.policy(call.principal.project)
         if policy is not None:
             request, blocked = await self._check_input(answer, policy, request)
             if blocked is not None:
+                if turn is not None:
+                    await turn.establish()
                 answer.follow(_blocked(route.name, blocked, request.choices))
                 return
+        if turn is not None:
+            await turn.begin(request, summary)
+            answer.keep(turn)
         events: EventStream = await self._first_event(answer, _chain(snapshot, route, request), request)
         if policy is not None and policy.guards_output:
             guarded = policy.guard_output(events)
             answer.verdicts_from(lambda: guarded.verdicts)
             events = guarded
-        if turn is not None:
-            answer.hold(events.aclose)
-            events = turn.follow(request, events)
         answer.follow(events)
+
+    async def _composed(
+        self, answer: Answer, turn: Remembering, request: Request, route: Route
+    ) -> tuple[Request, Summary | None]:
+        """The request with as much of the history as fits the model, and a summary that was made of the rest."""
+        request = turn.compose(request)
+        answer.session_id = turn.session_id
+        if turn.session_id is not None:
+            answer.tell("x-bedplate-session", turn.session_id)
+            if turn.branch:
+                answer.tell("x-bedplate-branch", str(turn.branch))
+
+        async def ask(asked: Request) -> Response:
+            call = msgspec.structs.replace(answer.call, id=new_call_id(), operation="summary", turn=None)
+            return await collect(await self.generate(call, asked))
+
+        fitted = await fit_turn(turn, request, route, self._dispatch(answer), ask)
+        if fitted.report is not None:
+            answer.tell("x-bedplate-context", fitted.report)
+        return fitted.request, fitted.summary
+
+    def _dispatch(self, answer: Answer) -> Dispatch:
+        call = answer.call
+        return Dispatch(
+            call_id=call.id,
+            cache_salt=self._cache_salt(call.principal.project, answer.session_id),
+            affinity=answer.session_id,
+        )
 
     def _claim(self, answer: Answer, route: Route) -> None:
         answer.provider = route.provider.name
@@ -167,11 +203,7 @@ class Engine:
 
     async def _first_event(self, answer: Answer, chain: Sequence[Route], request: Request) -> Committed:
         call = answer.call
-        dispatch = Dispatch(
-            call_id=call.id,
-            cache_salt=self._cache_salt(call.principal.project),
-            affinity=answer.session_id,
-        )
+        dispatch = self._dispatch(answer)
 
         async def attempt(route: Route) -> Committed:
             if route is not chain[0]:
@@ -189,8 +221,10 @@ class Engine:
         answer.first_event()
         return committed
 
-    def _cache_salt(self, project: ProjectId) -> str:
-        """The project's salt, derived once."""
+    def _cache_salt(self, project: ProjectId, session: SessionId | None) -> str:
+        """The salt of a session, or the project's, which is derived once."""
+        if session is not None:
+            return self._keyring.cache_salt(project, session)
         salt = self._cache_salts.get(project)
         if salt is None:
             salt = self._cache_salts[project] = self._keyring.cache_salt(project)
@@ -205,14 +239,14 @@ class Engine:
         not. The call is recorded when this returns or raises. Raises `GatewayError`.
         """
         self._recorder.admit()
-        answer = Answer(call, False, model, self._recorder, self._settlements)
+        answer = Answer(call, False, model, self._recorder, self._settlements, self._durable)
         try:
             route = self._catalogue.snapshot.route(model)
             self._claim(answer, route)
             provider = route.provider
             if not isinstance(provider, ability):
                 raise UnsupportedFeature(f"model {model!r} does not support {feature}", param="model")
-            dispatch = Dispatch(call_id=call.id, cache_salt=self._cache_salt(call.principal.project))
+            dispatch = self._dispatch(answer)
             result = await work(Use(provider, route, dispatch, answer, self))
         except BaseException as error:
             await answer.fail(error)

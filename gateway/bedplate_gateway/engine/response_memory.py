@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bedplate_core.requests import Request
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.memory import Remembering
 from bedplate_sessions.stored_responses import StoredResponses
 

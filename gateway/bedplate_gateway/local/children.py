@@ -1,20 +1,16 @@
-"""The parts that a supervisor runs: the database, the engine, and a program such as the gateway itself."""
+"""The parts that a supervisor runs: the database, the engine, and programs such as the gateway itself."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import os
-import signal
 import ssl
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bedplate_gateway.local.engine import LocalEngine
 from bedplate_gateway.local.errors import LaunchError
 from bedplate_gateway.local.port import require_free_port
-from bedplate_store.child_process import die_with_parent
+from bedplate_gateway.local.program import Program
 from bedplate_store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 PROBE_TIMEOUT_S = 2.0
@@ -80,10 +76,7 @@ class EngineChild:
 
 class ProcessChild:
     """A program that answers `GET <path>` on `host` and `port` with 200 when it is ready, such as the
-    gateway; over TLS with `tls`.
-
-    `environ` is its entire environment. Its output goes to the file `log` (the file before is kept as
-    `<log>.1`), or to ours when that is None. It is stopped by SIGTERM, and by SIGKILL after `stop_timeout_s`.
+    gateway; over TLS with `tls`. See `Program` for `environ`, `log` and `stop_timeout_s`.
     """
 
     def __init__(
@@ -103,16 +96,12 @@ class ProcessChild:
     ) -> None:
         self.name = name
         self.ready_timeout_s = ready_timeout_s
-        self._command = list(command)
-        self._environ = dict(environ)
+        self._program = Program(name, command, environ=environ, log=log, stop_timeout_s=stop_timeout_s)
         self._host = host
         self._port = port
         self._path = path
         self._tls = tls
-        self._log = log
-        self._stop_timeout_s = stop_timeout_s
         self._port_option = port_option
-        self._process: subprocess.Popen[bytes] | None = None
 
     def check(self) -> None:
         """Raise `LaunchError` if its port is taken."""
@@ -121,22 +110,7 @@ class ProcessChild:
     def start(self) -> None:
         """Start the program. Raises `LaunchError`: its port is taken, or there is no such program."""
         self.check()
-        output = self._open_log()
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor
-                preexec_fn=die_with_parent(signal.SIGTERM),
-            )
-        except OSError as error:
-            raise LaunchError(f"{self.name} cannot be started: {error.strerror} ({error.filename})") from error
-        finally:
-            if output is not None:
-                os.close(output)
+        self._program.start()
 
     def is_ready(self) -> bool:
         # A server that listens on every address answers on the loopback.
@@ -154,32 +128,52 @@ class ProcessChild:
             connection.close()
 
     def poll(self) -> int | None:
-        return None if self._process is None else self._process.poll()
+        return self._program.poll()
 
     def stop(self) -> None:
-        process = self._process
-        if process is not None:
-            if process.poll() is None:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(self._stop_timeout_s)
-            self.kill()
-            process.wait()
-        self._process = None
+        self._program.stop()
 
     def kill(self) -> None:
-        """Kill the program and whatever it started in its process group."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._program.kill()
 
-    def _open_log(self) -> int | None:
-        if self._log is None:
-            return None
-        self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._log.exists():
-            self._log.replace(self._log.with_name(self._log.name + ".1"))
-        return os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+class WorkerChild:
+    """A program without a port, such as the jobs: it is ready as soon as it runs, and nothing waits for it.
+
+    See `Program` for `environ`, `log` and `stop_timeout_s`.
+    """
+
+    ready_timeout_s = 1.0
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        log: Path | None = None,
+        stop_timeout_s: float = 10.0,
+    ) -> None:
+        self.name = name
+        self._program = Program(name, command, environ=environ, log=log, stop_timeout_s=stop_timeout_s)
+
+    def check(self) -> None:
+        """Nothing to check: it has no port."""
+
+    def start(self) -> None:
+        self._program.start()
+
+    def is_ready(self) -> bool:
+        return self._program.poll() is None
+
+    def poll(self) -> int | None:
+        return self._program.poll()
+
+    def stop(self) -> None:
+        self._program.stop()
+
+    def kill(self) -> None:
+        self._program.kill()
 
 
 def _any_server() -> ssl.SSLContext:
@@ -188,3 +182,6 @@ def _any_server() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+__all__ = ["PROBE_TIMEOUT_S", "EngineChild", "PostgresChild", "ProcessChild", "WorkerChild"]

@@ -79,16 +79,21 @@ class Recorder:
             settle(error)
         return waiter
 
+    def observe(self, record: CallRecord) -> None:
+        """Count and log a record that was made durable elsewhere, with the turn it belongs to."""
+        self._metrics.observe(record)
+        self._log_call(record)
+
     def _settled(self, record: CallRecord, waiter: asyncio.Future[None], error: StoreUnavailable | None) -> None:
         if not waiter.done():  # else it was cancelled
             if error is None:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
-        self._metrics.observe(record)
         if error is None:
-            self._log_call(record)
+            self.observe(record)
         else:
+            self._metrics.observe(record)
             self._log.error("record_lost", record=msgspec.to_builtins(record))
 
     def _log_call(self, record: CallRecord) -> None:

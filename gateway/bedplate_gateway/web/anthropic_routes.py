@@ -6,7 +6,6 @@ Anthropic's sends, gets Anthropic's form (`web.openai_routes` asks `wants_anthro
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from litestar import post
@@ -20,13 +19,14 @@ from bedplate_gateway.dialects.anthropic.errors import error_reply
 from bedplate_gateway.dialects.anthropic.messages import CountTokensExchange, MessagesExchange
 from bedplate_gateway.dialects.anthropic.models import ModelEntry, PageQuery, model_body, model_page
 from bedplate_gateway.dialects.base import WireReply
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute
-from bedplate_gateway.web.calls import decoded, generated, session_memory
+from bedplate_gateway.web.calls import decoded, generated
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.incoming import Incoming
+from bedplate_gateway.web.remembering import decoded_turn
 from bedplate_gateway.web.services import Services, services_of
 
 DIALECT = "anthropic"
@@ -111,9 +111,8 @@ def _entry(route: Route) -> ModelEntry:
 
 
 async def _messages(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
-    decode = partial(MessagesExchange.decode, continues=incoming.session is not None)
-    exchange = await decoded(services, call, decode, incoming.body)
-    return await generated(services, call, exchange, session_memory(services, incoming))
+    exchange, memory = await decoded_turn(services, call, MessagesExchange.decode, incoming)
+    return await generated(services, call, exchange, memory)
 
 
 async def _count_tokens(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:

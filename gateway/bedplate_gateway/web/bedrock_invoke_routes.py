@@ -14,7 +14,7 @@ from bedplate_gateway.dialects.bedrock.count_tokens import CountTokensExchange
 from bedplate_gateway.dialects.bedrock.errors import error_reply
 from bedplate_gateway.dialects.bedrock.invoke_exchange import InvokeEmbedding, decode_invoke
 from bedplate_gateway.dialects.bedrock.openapi import ERROR_STATUSES
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute
@@ -123,7 +123,7 @@ async def _invoke(services: Services, call: Call, incoming: Incoming, *, stream:
         await require_no_session(services, call, incoming)
         embeddings, answer = await services.engine.embed(call, exchange.request)
         return with_headers(exchange.reply(embeddings), answer.headers)
-    outcome = await generated(services, call, exchange, session_memory(services, incoming))
+    outcome = await generated(services, call, exchange, await session_memory(services, call, incoming))
     if isinstance(outcome, Streamed):
         outcome.headers = exchange.stream_headers
     return outcome

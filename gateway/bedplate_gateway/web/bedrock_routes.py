@@ -17,13 +17,14 @@ from bedplate_gateway.dialects.bedrock.converse_stream import STREAM_MEDIA_TYPE
 from bedplate_gateway.dialects.bedrock.errors import error_reply
 from bedplate_gateway.dialects.bedrock.model_ids import model_name
 from bedplate_gateway.dialects.bedrock.openapi import ERROR_STATUSES
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed
 from bedplate_gateway.web.call_route import CallRoute
-from bedplate_gateway.web.calls import decoded, generated, session_memory
+from bedplate_gateway.web.calls import generated
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.incoming import Incoming
+from bedplate_gateway.web.remembering import decoded_turn
 from bedplate_gateway.web.services import Services
 
 DIALECT = "bedrock"
@@ -87,17 +88,17 @@ def converse_stream() -> ASGIApp:
 
 
 async def _serve(services: Services, call: Call, incoming: Incoming, /, *, stream: bool) -> WireReply | Streamed:
-    def decode(body: bytes) -> ConverseExchange:
+    def decode(body: bytes, /, *, continues: bool) -> ConverseExchange:
         return ConverseExchange.decode(
             body,
             model=model_name(incoming.segment(MODEL_SEGMENT)),
             stream=stream,
             started_s=call.started_s,
-            continues=incoming.session is not None,
+            continues=continues,
         )
 
-    exchange = await decoded(services, call, decode, incoming.body)
-    return await generated(services, call, exchange, session_memory(services, incoming))
+    exchange, memory = await decoded_turn(services, call, decode, incoming)
+    return await generated(services, call, exchange, memory)
 
 
 _CONVERSE = CallRoute(

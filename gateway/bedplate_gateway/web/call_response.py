@@ -9,46 +9,42 @@ record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import structlog
 from litestar.types import Receive, Scope, Send
 
 from bedplate_core.errors import GatewayError, PayloadTooLarge, UpstreamTimeout
 from bedplate_core.events import Finish
-from bedplate_core.response import collect
-from bedplate_gateway.dialects.base import ErrorRenderer, Exchange, StreamEncoder, WireReply
-from bedplate_gateway.engine.answer import Answer, Call
+from bedplate_gateway.dialects.base import ErrorRenderer, WireReply
+from bedplate_gateway.engine.call import Call
+from bedplate_gateway.records.record import CallRecord
 from bedplate_gateway.web.disconnect_watch import DisconnectWatch
 from bedplate_gateway.web.edge import call_id_of, principal_of, send_reply, started_s_of
+from bedplate_gateway.web.idempotency import (
+    REPLAYED_HEADER,
+    idempotency_key,
+    key_name,
+    may_have_key,
+    request_hash,
+)
 from bedplate_gateway.web.incoming import Incoming
+from bedplate_gateway.web.kept_answer import TOO_LONG
+from bedplate_gateway.web.keyed_run import KeyedRun
+from bedplate_gateway.web.outcome import Serve, Streamed, whole_or_streamed, with_headers
 from bedplate_gateway.web.request_body import ClientLeft, read_body
+from bedplate_gateway.web.running_reply import RunningReply
 from bedplate_gateway.web.services import Services
 from bedplate_providers.deadlines import Deadlines
 
 _log = structlog.stdlib.get_logger("bedplate.web")
 
-_TOO_LONG = "the answer took longer than this gateway allows"
-
-
-class Serve(Protocol):
-    """Decodes a request and runs the call: returns a whole reply, or an answer to be streamed."""
-
-    async def __call__(self, call: Call, incoming: Incoming, /) -> WireReply | Streamed: ...
-
-
-class Streamed:
-    """An answer under way with the encoder for it. `headers` (lower-case names) are sent beside the answer's own."""
-
-    __slots__ = ("answer", "encoder", "headers", "media_type")
-
-    def __init__(self, answer: Answer, encoder: StreamEncoder, media_type: str) -> None:
-        self.answer = answer
-        self.encoder = encoder
-        self.media_type = media_type
-        self.headers: Mapping[str, str] = {}
+_FAILED = "the gateway failed to serve this request"
+REPLAYED = "replayed"
+"""The outcome on record of a request that was answered with what an earlier one with its key was answered."""
 
 
 class CallResponse:
@@ -63,8 +59,11 @@ class CallResponse:
         operation: str,
         serve: Serve,
         error_reply: ErrorRenderer,
+        keyed: bool = False,
     ) -> None:
+        """`keyed` says that a request with an idempotency key is answered once, and the same to whoever asks again."""
         self._services = services
+        self._keyed = keyed
         self._serve = serve
         self._error_reply = error_reply
         self._call = Call(
@@ -102,34 +101,141 @@ class CallResponse:
 
     async def _respond(self, incoming: Incoming, send: Send, presence: Presence) -> None:
         try:
-            outcome = await self._serve(self._call, incoming)
+            if self._keyed and may_have_key(incoming, self._call.dialect):
+                outcome = await self._attached(incoming) or await self._serve(self._call, incoming)
+            else:
+                outcome = await self._serve(self._call, incoming)
         except asyncio.CancelledError:
             if not presence.excuse_timeout():
                 raise
-            outcome = self._error_reply(UpstreamTimeout(_TOO_LONG))
+            outcome = self._error_reply(UpstreamTimeout(TOO_LONG))
         except GatewayError as error:
             outcome = self._error_reply(error)
         except Exception:
             _log.exception("call_crashed", call_id=self._call.id)
-            outcome = self._error_reply(GatewayError("the gateway failed to serve this request"))
+            outcome = self._error_reply(GatewayError(_FAILED))
         if isinstance(outcome, WireReply):
             presence.finishing()
             await send_reply(send, outcome, self._call.id)
+            return
+        if isinstance(outcome, RunningReply):
+            await self._follow(outcome, send, presence)
             return
         try:
             await self._stream(outcome, send, presence)
         finally:
             await outcome.answer.aclose()
 
+    async def _attached(self, incoming: Incoming) -> RunningReply | None:
+        """The reply to the request's idempotency key; None for a request without one.
+
+        Raises `GatewayError`, on record, for a key that cannot be used.
+        """
+        services, call = self._services, self._call
+        try:
+            given = idempotency_key(incoming, call.dialect)
+            if given is None:
+                return None
+            project = call.principal.project
+            key, request = key_name(project, given), request_hash(incoming, call.operation)
+            run = KeyedRun(
+                services,
+                call,
+                incoming,
+                key=key,
+                request_hash=request,
+                serve=self._serve,
+                error_reply=self._error_reply,
+            )
+            return services.kept_calls.attach(project, key, request, call.id, run)
+        except GatewayError as error:
+            await services.engine.refuse(call, error)
+            raise
+
+    async def _follow(self, running: RunningReply, send: Send, presence: Presence) -> None:
+        """Send what a kept call answers, from its first byte on. The call does not end with this client."""
+        owed = running.call != self._call.id
+        try:
+            await running.beginning()
+            if running.streams:
+                await self._follow_stream(running, send, presence)
+                return
+            await running.ending()
+            reply = self._reply_of(running)
+            await self._note_replay(running)
+        except asyncio.CancelledError as error:
+            if not presence.excuse_timeout():
+                if owed:
+                    await self._services.engine.refuse(self._call, error)
+                raise
+            timeout = UpstreamTimeout(TOO_LONG)
+            if owed:
+                await self._services.engine.refuse(self._call, timeout)
+            reply = self._error_reply(timeout)
+        except GatewayError as error:
+            reply = self._error_reply(error)
+        presence.finishing()
+        await send_reply(send, reply, self._call.id)
+
+    def _reply_of(self, running: RunningReply) -> WireReply:
+        if not running.begun:
+            return self._error_reply(running.error or GatewayError(_FAILED))
+        reply = WireReply(status=running.status, headers=running.headers, body=running.body)
+        return reply if self._is_own(running) else with_headers(reply, {REPLAYED_HEADER: "true"})
+
+    def _is_own(self, running: RunningReply) -> bool:
+        """Whether this very request is the one that was run."""
+        return running.call == self._call.id or running.error is not None
+
+    async def _follow_stream(self, running: RunningReply, send: Send, presence: Presence) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in running.headers.items()]
+        if not self._is_own(running):
+            headers.append((REPLAYED_HEADER.encode(), b"true"))
+        await send({"type": "http.response.start", "status": running.status, "headers": headers})
+        pulse = Pulse(running.keep_alive, self._services.settings.keep_alive_s, send)
+        position = 0
+        try:
+            while True:
+                data, position, last = await running.read(position)
+                if last:
+                    break
+                pulse.sent()
+                presence.sending = True
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                presence.sending = False
+            await self._note_replay(running)
+        finally:
+            pulse.stop()
+        presence.finishing()
+        await send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def _note_replay(self, running: RunningReply) -> None:
+        """Put a request on record that another one's call answered: there is one record of every request."""
+        call = self._call
+        if running.call == call.id:
+            return
+        if running.error is not None:
+            await self._services.engine.refuse(call, running.error)
+            return
+        total_s = time.perf_counter() - call.started_s
+        await self._services.recorder.write(
+            CallRecord(
+                id=call.id,
+                project_id=call.principal.project,
+                key_id=call.principal.key_id,
+                dialect=call.dialect,
+                operation=call.operation,
+                stream=running.streams,
+                started_at=datetime.now(UTC),
+                total_ms=total_s * 1000,
+                outcome=REPLAYED,
+                http_status=running.status,
+            )
+        )
+
     async def _stream(self, streamed: Streamed, send: Send, presence: Presence) -> None:
         encoder = streamed.encoder
-        headers = {
-            "content-type": streamed.media_type,
-            "cache-control": "no-store",
-            "x-accel-buffering": "no",
-            **streamed.headers,
-            **streamed.answer.headers,
-        }
+        headers = streamed.sent_headers
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": encoded})
         settings = self._services.settings
@@ -151,12 +257,12 @@ class CallResponse:
         except asyncio.CancelledError:
             if not presence.excuse_timeout():
                 raise
-            tail = encoder.error(UpstreamTimeout(_TOO_LONG))
+            tail = encoder.error(UpstreamTimeout(TOO_LONG))
         except GatewayError as error:
             tail = encoder.error(error)
         except Exception:
             _log.exception("stream_crashed", call_id=self._call.id)
-            tail = encoder.error(GatewayError("the gateway failed to serve this request"))
+            tail = encoder.error(GatewayError(_FAILED))
         finally:
             pulse.stop()
         presence.finishing()
@@ -259,25 +365,4 @@ class Pulse:
             await self._send({"type": "http.response.body", "body": self._frame, "more_body": True})
 
 
-async def whole_or_streamed(answer: Answer, exchange: Exchange) -> WireReply | Streamed:
-    """The reply for an answer: read to its end unless the client asked for a stream. Raising, it has closed it."""
-    try:
-        if exchange.request.stream:
-            return Streamed(answer, exchange.stream(), exchange.stream_media_type)
-        response = await collect(answer)
-        reply = exchange.reply(response)
-    except BaseException as error:
-        await answer.fail(error)
-        raise
-    return with_headers(reply, answer.headers)
-
-
-def with_headers(reply: WireReply, headers: Mapping[str, str]) -> WireReply:
-    """The reply with more headers; the request id is left to whoever sends it."""
-    extra = {name: value for name, value in headers.items() if name != "x-request-id"}
-    if not extra:
-        return reply
-    return WireReply(status=reply.status, body=reply.body, headers={**reply.headers, **extra})
-
-
-__all__ = ["CallResponse", "Serve", "Streamed", "whole_or_streamed", "with_headers"]
+__all__ = ["REPLAYED", "CallResponse", "Serve", "Streamed", "whole_or_streamed", "with_headers"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from bedplate_core.errors import UnsupportedFeature
+from bedplate_core.errors import GatewayError, UnsupportedFeature
 from bedplate_gateway.dialects.base import Exchange, WireReply
-from bedplate_gateway.engine.answer import Call
-from bedplate_gateway.engine.memory import Memory, SessionMemory
-from bedplate_gateway.web.call_response import Streamed, whole_or_streamed
+from bedplate_gateway.engine.call import Call
+from bedplate_gateway.engine.memory import Memory
 from bedplate_gateway.web.incoming import SESSION_HEADER, Incoming
+from bedplate_gateway.web.kept_answer import KeptCall, kept_whole
+from bedplate_gateway.web.outcome import Streamed, whole_or_streamed
 from bedplate_gateway.web.services import Services
+from bedplate_gateway.web.session_choice import choice_of_header
 
 E = TypeVar("E", covariant=True)
 
@@ -31,24 +33,47 @@ async def decoded(services: Services, call: Call, decode: Decode[E], body: bytes
 
 
 async def generated(services: Services, call: Call, exchange: Exchange, memory: Memory | None) -> WireReply | Streamed:
-    """The answer to a decoded request, whole or under way; see `Engine.generate` and `whole_or_streamed`."""
+    """The answer to a decoded request, whole or under way; see `Engine.generate` and `whole_or_streamed`.
+
+    The whole answer to a call that is kept is durable when this returns.
+    """
+    if isinstance(call, KeptCall):
+        kept = None if memory is None else call.remembering(memory)
+        answer = await services.engine.generate(call, exchange.request, kept)
+        if not exchange.request.stream:
+            return await kept_whole(call, answer, exchange)
+        return await whole_or_streamed(answer, exchange)
     return await whole_or_streamed(await services.engine.generate(call, exchange.request, memory), exchange)
 
 
-def session_memory(services: Services, incoming: Incoming) -> Memory | None:
-    """The durable conversation that the request's header names; None without that header."""
+async def session_memory(services: Services, call: Call, incoming: Incoming) -> Memory | None:
+    """The durable conversation that the request's header names; None without it. Raising, the error is on record."""
     session = incoming.session
     if session is None:
         return None
-    return SessionMemory(services.sessions, session, services.settings.session_wait_s)
+    try:
+        return choice_of_header(session).memory(services, call.principal.project)
+    except GatewayError as error:
+        await services.engine.refuse(call, error)
+        raise
 
 
 async def require_no_session(services: Services, call: Call, incoming: Incoming) -> None:
-    """Raise `UnsupportedFeature`, on record, when the header names a session that the operation cannot be a turn of."""
+    """Raise `UnsupportedFeature`, on record, for headers of operations that generate.
+
+    They name a session, which this operation cannot be a turn of, or an idempotency key, under which nothing is kept.
+    """
+    error: UnsupportedFeature | None = None
     if incoming.session is not None:
         error = UnsupportedFeature(
             f"{SESSION_HEADER}: this operation is no turn of a conversation; leave the header out", param=SESSION_HEADER
         )
+    elif incoming.idempotency_key is not None:
+        error = UnsupportedFeature(
+            "Idempotency-Key: only operations that generate have one; this one can be sent again, leave the header out",
+            param="Idempotency-Key",
+        )
+    if error is not None:
         await services.engine.refuse(call, error)
         raise error
 

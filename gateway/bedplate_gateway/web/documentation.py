@@ -91,6 +91,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     reply: str | None = None
     event: str | None = None
     event_media_type: str = "text/event-stream"
+    status: int = 200
     error: str = "OpenAIErrorBody"
     error_statuses: Mapping[str, str] = _ERRORS
     session_header: bool = False
@@ -187,7 +188,7 @@ def _describe(operation: dict[str, Any], body: Body | None) -> None:
             {"name": "x-bedplate-session", "in": "header", "required": False, "schema": schema}
         )
         ok["headers"] = {"x-bedplate-session": {"schema": schema, "description": "The session's id"}}
-    responses["200"] = ok
+    responses[str(body.status)] = ok
     for status, description in body.error_statuses.items():
         responses[status] = {
             "description": description,

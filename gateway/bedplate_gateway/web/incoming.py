@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import unquote
 
 from litestar.types import Scope
 
 from bedplate_gateway.web.headers import header_of
 
-SESSION_HEADER = "x-bedplate-session"
+SESSION_HEADER: Final = "x-bedplate-session"
+IDEMPOTENCY_HEADER: Final = "idempotency-key"
+_SESSION: Final = SESSION_HEADER.encode()
+_IDEMPOTENCY: Final = IDEMPOTENCY_HEADER.encode()
 
 
 class Incoming:
     """One request whose body has come whole."""
 
-    __slots__ = ("_scope", "body", "session")
+    __slots__ = ("body", "idempotency_key", "scope", "session")
 
     def __init__(self, scope: Scope, body: bytes) -> None:
-        self._scope = scope
+        self.scope = scope
         self.body = body
-        self.session = header_of(scope, SESSION_HEADER)
-        """The value of the session header: `auto`, a session's id, or None."""
+        self.session: str | None = None
+        """The value of the session header (the first, if it came twice), or None."""
+        self.idempotency_key: str | None = None
+        """The value of the header `Idempotency-Key`, or None; several are one with commas between them (RFC 9110)."""
+        for name, value in scope["headers"]:
+            if name == _SESSION:
+                self.session = self.session or value.decode("latin-1")
+            elif name == _IDEMPOTENCY:
+                key = value.decode("latin-1")
+                self.idempotency_key = key if self.idempotency_key is None else f"{self.idempotency_key}, {key}"
 
     def header(self, name: str) -> str | None:
         """The value of a header (the first, if it came twice), or None. `name` is in lower case."""
-        return header_of(self._scope, name)
+        return header_of(self.scope, name)
 
     def segment(self, number: int) -> str:
         """The path's segment of that number, counted from 0, decoded once.
 
         Read from the raw path: a `%2F` in it is part of the segment, as SDKs for AWS send it in model ARNs.
         """
-        segments = self._scope["raw_path"].decode("ascii", "replace").split("/")
+        segments = self.scope["raw_path"].decode("ascii", "replace").split("/")
         # Routing takes `//` for `/`, so an empty segment is none.
         return unquote([segment for segment in segments if segment][number])
 
 
-__all__ = ["SESSION_HEADER", "Incoming"]
+__all__ = ["IDEMPOTENCY_HEADER", "SESSION_HEADER", "Incoming"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from litestar import get, post
@@ -20,7 +19,7 @@ from bedplate_gateway.dialects.openai.completion import CompletionExchange
 from bedplate_gateway.dialects.openai.embeddings import EmbeddingsExchange
 from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.dialects.openai.models import ModelEntry, model_body, model_list
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.anthropic_routes import anthropic_model, anthropic_model_list, wants_anthropic
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
@@ -28,6 +27,7 @@ from bedplate_gateway.web.call_route import CallRoute
 from bedplate_gateway.web.calls import decoded, generated, session_memory
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.incoming import Incoming
+from bedplate_gateway.web.remembering import decoded_turn
 from bedplate_gateway.web.services import Services, services_of
 
 DIALECT = "openai"
@@ -143,14 +143,13 @@ def _entry(route: Route) -> ModelEntry:
 
 
 async def _chat(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
-    decode = partial(ChatExchange.decode, continues=incoming.session is not None)
-    exchange = await decoded(services, call, decode, incoming.body)
-    return await generated(services, call, exchange, session_memory(services, incoming))
+    exchange, memory = await decoded_turn(services, call, ChatExchange.decode, incoming)
+    return await generated(services, call, exchange, memory)
 
 
 async def _completion(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
     exchange = await decoded(services, call, CompletionExchange.decode, incoming.body)
-    return await generated(services, call, exchange, session_memory(services, incoming))
+    return await generated(services, call, exchange, await session_memory(services, call, incoming))
 
 
 async def _embeddings(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:

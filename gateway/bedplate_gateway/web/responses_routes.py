@@ -9,33 +9,39 @@ import msgspec
 from litestar import delete, get, post
 from litestar.connection import Request
 from litestar.params import FromPath, Parameter
-from litestar.response import Response
+from litestar.response import Response, Stream
 from litestar.types import ASGIApp
 
-from bedplate_core.errors import InvalidRequest, UnsupportedFeature
+from bedplate_core.errors import InvalidRequest, NotFound, UnsupportedFeature
 from bedplate_gateway.access.principal import Action
 from bedplate_gateway.dialects.base import WireReply
+from bedplate_gateway.dialects.openai.answer_wire import STREAM_MEDIA_TYPE
 from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.dialects.openai.responses_exchange import ResponsesExchange, response_id_of
 from bedplate_gateway.dialects.openai.responses_request import refuse_includes
 from bedplate_gateway.dialects.openai.responses_stored import DeletedResponse, input_items, stored_response
 from bedplate_gateway.dialects.openai.responses_wire import IMAGE_URLS
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
+from bedplate_gateway.engine.conversation_memory import ConversationMemory
 from bedplate_gateway.engine.memory import Memory
 from bedplate_gateway.engine.response_memory import ResponseMemory
 from bedplate_gateway.web.authorization import ACTION
+from bedplate_gateway.web.background_responses import BackgroundResponses, NotWhileRunning
+from bedplate_gateway.web.background_run import begun_in_background
 from bedplate_gateway.web.call_response import Streamed
 from bedplate_gateway.web.call_route import CallRoute
 from bedplate_gateway.web.calls import decoded, generated, session_memory
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.edge import principal_of
 from bedplate_gateway.web.incoming import Incoming
+from bedplate_gateway.web.running_reply import RunningReply
 from bedplate_gateway.web.services import Services, services_of
 
 DIALECT = "openai"
 MAX_LISTED = 100
 _INCLUDE = ("include", "include[]")
 """The SDKs repeat the name with brackets."""
+_EVENT_STREAM = {"content-type": STREAM_MEDIA_TYPE, "cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 @post(
@@ -53,7 +59,9 @@ _INCLUDE = ("include", "include[]")
     summary="Create a response",
     description=(
         "OpenAI's responses, streamed or not. A response is stored for 30 days, unless `store` is false, and the next "
-        "request goes on from it with `previous_response_id`. With the header `x-bedplate-session` the request is a "
+        "request goes on from it with `previous_response_id`. With `conversation` it is a turn of that conversation "
+        "and stored as a response as well, both or neither; `instructions` are for this turn only. With the header "
+        "`x-bedplate-session` the request is a "
         "turn of a durable conversation instead: nothing is stored as a response, and `previous_response_id` is "
         "refused. A response whose input the project's policy blocked is not stored."
     ),
@@ -70,22 +78,35 @@ def create_response() -> ASGIApp:
     "/v1/responses/{response_id:str}",
     opt={ACTION: Action.READ_SESSION, BODY: Body(reply="OpenAIResponseObject")},
     summary="Read a response",
-    description="One of your project's stored responses. Its stream cannot be played again.",
+    description=(
+        "One of your project's stored responses. While a response in the background is made, its status says so. With "
+        "`stream=true` the events of one that was begun with `stream` and `background`: those behind the sequence "
+        "number `starting_after`. They are kept for a day."
+    ),
     tags=["OpenAI"],
     operation_id="retrieveResponse",
 )
-async def retrieve_response(request: Request[Any, Any, Any], response_id: FromPath[str]) -> Response[bytes]:
+async def retrieve_response(request: Request[Any, Any, Any], response_id: FromPath[str]) -> Response[Any]:
     """One response."""
-    query = request.query_params
-    if query.get("stream", "false") not in ("false", ""):
-        raise UnsupportedFeature("stream: a stored response cannot be streamed again", param="stream")
-    if "starting_after" in query:
-        raise UnsupportedFeature("starting_after: a stored response cannot be streamed again", param="starting_after")
+    after = _starting_after(request)
     refuse_includes(_includes(request), (IMAGE_URLS,))  # a response shows no input, so it lacks no address
-    stored = await services_of(request).stored_responses.read(
-        project=principal_of(request.scope).project, response_id=response_id
-    )
-    return _json(stored_response(stored))
+    services, project = services_of(request), principal_of(request.scope).project
+    background = BackgroundResponses(services, project)
+    streamed = request.query_params.get("stream", "false") not in ("false", "")
+    try:
+        stored = await services.stored_responses.read(project=project, response_id=response_id)
+    except NotFound:
+        if not streamed:
+            return Response(await background.read(response_id), media_type="application/json")
+    else:
+        shown = stored_response(stored)
+        if not streamed:
+            return _json(shown)
+        if not shown.background:
+            raise UnsupportedFeature(
+                "stream: only a response that was made in the background can be streamed again", param="stream"
+            )
+    return Stream(await background.events(response_id, after), headers=_EVENT_STREAM)
 
 
 @delete(
@@ -99,9 +120,13 @@ async def retrieve_response(request: Request[Any, Any, Any], response_id: FromPa
 )
 async def delete_response(request: Request[Any, Any, Any], response_id: FromPath[str]) -> Response[bytes]:
     """Delete one response."""
-    await services_of(request).stored_responses.delete(
-        project=principal_of(request.scope).project, response_id=response_id
-    )
+    services, project = services_of(request), principal_of(request.scope).project
+    found = await BackgroundResponses(services, project).delete(response_id)
+    try:
+        await services.stored_responses.delete(project=project, response_id=response_id)
+    except NotFound:
+        if not found:
+            raise
     return _json(DeletedResponse(id=response_id))
 
 
@@ -111,18 +136,23 @@ async def delete_response(request: Request[Any, Any, Any], response_id: FromPath
     opt={ACTION: Action.INVOKE_MODEL, BODY: Body(reply="OpenAIResponseObject")},
     summary="Cancel a response",
     description=(
-        "Only responses in the background can be cancelled, and there are none: a stored response answers 400. To stop "
-        "one that is being made, close its connection."
+        "Stops a response in the background. One that has ended already stays as it is; one that was not made in the "
+        "background answers 400. To stop such a one while it is made, close its connection."
     ),
     tags=["OpenAI"],
     operation_id="cancelResponse",
 )
 async def cancel_response(request: Request[Any, Any, Any], response_id: FromPath[str]) -> Response[bytes]:
-    """Refuse to cancel one response."""
-    await services_of(request).stored_responses.read(
-        project=principal_of(request.scope).project, response_id=response_id
-    )
-    raise InvalidRequest("a response that was not made in the background cannot be cancelled", param="response_id")
+    """Cancel one response."""
+    services, project = services_of(request), principal_of(request.scope).project
+    try:
+        ended = stored_response(await services.stored_responses.read(project=project, response_id=response_id))
+    except NotFound:
+        body = await BackgroundResponses(services, project).cancel(response_id)
+        return Response(body, media_type="application/json")
+    if not ended.background:
+        raise InvalidRequest("a response that was not made in the background cannot be cancelled", param="response_id")
+    return _json(ended)
 
 
 @get(
@@ -156,21 +186,47 @@ def _includes(request: Request[Any, Any, Any]) -> list[str]:
     return [value for name in _INCLUDE for value in request.query_params.getall(name, [])]
 
 
+def _starting_after(request: Request[Any, Any, Any]) -> int | None:
+    given = request.query_params.get("starting_after")
+    if given is None:
+        return None
+    if request.query_params.get("stream", "false") in ("false", ""):
+        raise UnsupportedFeature("starting_after: only allowed with stream=true", param="starting_after")
+    if not given.isascii() or not given.isdigit() or len(given) > 9:
+        raise InvalidRequest("starting_after: expected the sequence number of an event", param="starting_after")
+    return int(given)
+
+
 def _json(value: msgspec.Struct) -> Response[bytes]:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-async def _responses(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
+async def _responses(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed | RunningReply:
     decode = partial(
         ResponsesExchange.decode, response_id=response_id_of(call.id), in_session=incoming.session is not None
     )
     exchange = await decoded(services, call, decode, incoming.body)
-    memory = session_memory(services, incoming) or _response_memory(services, exchange)
+    memory = (await session_memory(services, call, incoming)) or _response_memory(services, exchange)
+    if memory is not None and exchange.previous_response_id is not None:
+        memory = NotWhileRunning(memory, services, exchange.previous_response_id)
+    if exchange.background and memory is not None:
+        return await begun_in_background(services, call, exchange, memory)
     return await generated(services, call, exchange, memory)
 
 
 def _response_memory(services: Services, exchange: ResponsesExchange) -> Memory | None:
     """Where the response is kept and what it builds on; None when it does neither."""
+    if exchange.conversation is not None:
+        return ConversationMemory(
+            services.sessions,
+            services.stored_responses,
+            conversation=exchange.conversation,
+            response_id=exchange.response_id,
+            store=exchange.store,
+            instructions=exchange.instructions,
+            settings=exchange.stored_settings,
+            wait_s=services.settings.session_wait_s,
+        )
     if not exchange.store and exchange.previous_response_id is None:
         return None
     return ResponseMemory(

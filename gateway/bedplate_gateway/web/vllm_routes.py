@@ -11,7 +11,7 @@ from bedplate_gateway.dialects.openai.errors import error_reply
 from bedplate_gateway.dialects.openai.ranking import RerankExchange, ScoreExchange
 from bedplate_gateway.dialects.openai.tokens import DetokenizeExchange, TokenizeExchange
 from bedplate_gateway.engine import abilities
-from bedplate_gateway.engine.answer import Call
+from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute

@@ -38,9 +38,9 @@ app.kubernetes.io/component: engine
 {{- end -}}
 {{- end -}}
 
-{{/* A running answer gets the drain time to end, then its record the same time again; see "Stopping" in README.md. */}}
+{{/* Running answers get the drain time to end, calls that nobody waits for the same, then records; see "Stopping" in README.md. */}}
 {{- define "bedplate.gracePeriodSeconds" -}}
-{{- add (mul 2 (int .Values.gateway.drainTimeoutSeconds)) (int .Values.gateway.preStopSleepSeconds) 15 -}}
+{{- add (mul 3 (int .Values.gateway.drainTimeoutSeconds)) (int .Values.gateway.preStopSleepSeconds) 15 -}}
 {{- end -}}
 
 {{/* What every pod of ours has in common. Links would set BEDPLATE_PORT to a URL when the release is called bedplate. */}}
@@ -106,12 +106,6 @@ seccompProfile:
 {{- end }}
 {{- end -}}
 
-{{- define "bedplate.masterKeyMount" -}}
-- name: master-key
-  mountPath: /etc/bedplate/master
-  readOnly: true
-{{- end -}}
-
 {{- define "bedplate.volumes" -}}
 - name: home
   emptyDir:
@@ -142,7 +136,97 @@ seccompProfile:
 {{- if or .Values.providerSecrets.existingSecret .Values.engine.enabled }}true{{ end -}}
 {{- end -}}
 
-{{- define "bedplate.masterKeyVolume" -}}
+{{/* How conversations are kept: for every pod that reads or deletes them, so that all of them come to the same. */}}
+{{- define "bedplate.sessionEnvironment" -}}
+- name: BEDPLATE_RESPONSE_TIMEOUT_S
+  value: {{ .Values.gateway.responseTimeoutSeconds | quote }}
+- name: BEDPLATE_SESSION_IDLE_S
+  value: {{ int64 .Values.session.idleSeconds | quote }}
+- name: BEDPLATE_SESSION_RETENTION_S
+  value: {{ int64 .Values.session.retentionSeconds | quote }}
+- name: BEDPLATE_SESSION_STEPS
+  value: {{ int64 .Values.session.steps | quote }}
+- name: BEDPLATE_SESSION_STEP_BYTES
+  value: {{ int64 .Values.session.stepBytes | quote }}
+- name: BEDPLATE_REPLY_RETENTION_S
+  value: {{ int64 .Values.session.replyRetentionSeconds | quote }}
+{{- $keys := .Values.sessionKeys }}
+- name: BEDPLATE_SESSION_KEYS
+  value: >-
+    {{- include "bedplate.sessionKeys" . | nindent 4 }}
+{{- if include "bedplate.hasKeys" (dict "root" . "of" "environment") }}
+- name: BEDPLATE_SESSION_KEY_MATERIAL
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "sessionKeys.environment.existingSecret: the provider environment needs it" $keys.environment.existingSecret }}
+      key: {{ $keys.environment.key }}
+{{- end }}
+{{- if include "bedplate.hasKeys" (dict "root" . "of" "vault") }}
+- name: BEDPLATE_VAULT_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "sessionKeys.vault.existingSecret: the provider vault needs it" $keys.vault.existingSecret }}
+      key: {{ $keys.vault.key }}
+{{- if $keys.vault.caSecret }}
+- name: BEDPLATE_VAULT_CA_FILE
+  value: /etc/bedplate/vault/ca.crt
+{{- end }}
+{{- end }}
+{{- if and (include "bedplate.hasKeys" (dict "root" . "of" "kms")) $keys.kms.region }}
+- name: BEDPLATE_KMS_REGION
+  value: {{ $keys.kms.region | quote }}
+{{- end }}
+{{- if .Values.keyDatabase.existingSecret }}
+- name: BEDPLATE_KEY_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.keyDatabase.existingSecret }}
+      key: {{ .Values.keyDatabase.key }}
+{{- end }}
+{{- end -}}
+
+{{/* The providers of session keys as the gateway's setting has them: the one that wraps first. */}}
+{{- define "bedplate.sessionKeys" -}}
+{{- $keys := .Values.sessionKeys -}}
+{{- $parts := list -}}
+{{- range prepend $keys.alsoUnwrap $keys.provider -}}
+{{- if eq . "file" -}}
+{{- $parts = append $parts "file:/etc/bedplate/session-keys/keys.json" -}}
+{{- else if eq . "vault" -}}
+{{- $parts = append $parts (printf "vault:%s" (required "sessionKeys.vault.address: the provider vault needs it" $keys.vault.address)) -}}
+{{- else if eq . "kms" -}}
+{{- $parts = append $parts (printf "kms:%s" (required "sessionKeys.kms.key: the provider kms needs it" $keys.kms.key)) -}}
+{{- else -}}
+{{- $parts = append $parts . -}}
+{{- end -}}
+{{- end -}}
+{{- join ",\n" $parts -}}
+{{- end -}}
+
+{{/* Whether a provider of session keys is used. Arguments: root, of. */}}
+{{- define "bedplate.hasKeys" -}}
+{{- $keys := .root.Values.sessionKeys -}}
+{{- if has .of (prepend $keys.alsoUnwrap $keys.provider) }}true{{ end -}}
+{{- end -}}
+
+{{/* What only pods that open conversations have: the master key, and the files of other providers of session keys. */}}
+{{- define "bedplate.keyMounts" -}}
+- name: master-key
+  mountPath: /etc/bedplate/master
+  readOnly: true
+{{- if include "bedplate.hasKeys" (dict "root" . "of" "file") }}
+- name: session-keys
+  mountPath: /etc/bedplate/session-keys
+  readOnly: true
+{{- end }}
+{{- if and (include "bedplate.hasKeys" (dict "root" . "of" "vault")) .Values.sessionKeys.vault.caSecret }}
+- name: vault-ca
+  mountPath: /etc/bedplate/vault
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "bedplate.keyVolumes" -}}
 - name: master-key
   secret:
     secretName: {{ .Values.masterKey.existingSecret }}
@@ -150,4 +234,23 @@ seccompProfile:
     items:
       - key: {{ .Values.masterKey.key }}
         path: master.key
+{{- $keys := .Values.sessionKeys }}
+{{- if include "bedplate.hasKeys" (dict "root" . "of" "file") }}
+- name: session-keys
+  secret:
+    secretName: {{ required "sessionKeys.file.existingSecret: the provider file needs it" $keys.file.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $keys.file.key }}
+        path: keys.json
+{{- end }}
+{{- if and (include "bedplate.hasKeys" (dict "root" . "of" "vault")) $keys.vault.caSecret }}
+- name: vault-ca
+  secret:
+    secretName: {{ $keys.vault.caSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $keys.vault.caKey }}
+        path: ca.crt
+{{- end }}
 {{- end -}}

@@ -1,11 +1,14 @@
-{{/* A pod of the image that runs one command and ends. Arguments: root, name, command; masterKey and declared mount these. */}}
+{{/* A pod of the image that runs one command and ends. Arguments: root, name, command; opensSessions gives it the keys, an own component and the account, declared mounts what is declared. */}}
 {{- define "bedplate.jobPod" -}}
 {{- $root := .root -}}
 metadata:
   labels:
     {{- include "bedplate.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: job
+    app.kubernetes.io/component: {{ if .opensSessions }}{{ .name }}{{ else }}job{{ end }}
 spec:
+  {{- if .opensSessions }}
+  serviceAccountName: {{ include "bedplate.fullname" $root }}
+  {{- end }}
   restartPolicy: Never
   terminationGracePeriodSeconds: 5
   {{- include "bedplate.podBase" $root | nindent 2 }}
@@ -21,12 +24,15 @@ spec:
         {{- include "bedplate.containerSecurityContext" $root | nindent 8 }}
       env:
         {{- include "bedplate.environment" $root | nindent 8 }}
+        {{- if .opensSessions }}
+        {{- include "bedplate.sessionEnvironment" $root | nindent 8 }}
+        {{- end }}
       resources:
         {{- toYaml $root.Values.jobs.resources | nindent 8 }}
       volumeMounts:
         {{- include "bedplate.volumeMounts" $root | nindent 8 }}
-        {{- if .masterKey }}
-        {{- include "bedplate.masterKeyMount" $root | nindent 8 }}
+        {{- if .opensSessions }}
+        {{- include "bedplate.keyMounts" $root | nindent 8 }}
         {{- end }}
         {{- if .declared }}
         - name: declared
@@ -35,8 +41,8 @@ spec:
         {{- end }}
   volumes:
     {{- include "bedplate.volumes" $root | nindent 4 }}
-    {{- if .masterKey }}
-    {{- include "bedplate.masterKeyVolume" $root | nindent 4 }}
+    {{- if .opensSessions }}
+    {{- include "bedplate.keyVolumes" $root | nindent 4 }}
     {{- end }}
     {{- if .declared }}
     - name: declared

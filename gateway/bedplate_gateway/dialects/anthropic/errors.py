@@ -70,6 +70,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "model_not_found": Kind("not_found_error"),
         "conflict": Kind("conflict_error"),
         "payload_too_large": Kind("request_too_large"),
+        "idempotency_mismatch": Kind("invalid_request_error"),
         "quota_exceeded": Kind("rate_limit_error", retry=False),
         "rate_limited": Kind("rate_limit_error"),
         "upstream_rejected": Kind("api_error", retry=False),

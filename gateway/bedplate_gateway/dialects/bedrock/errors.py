@@ -80,6 +80,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "model_not_found": _NOT_FOUND,
         "conflict": Kind(400, "ConflictException", ("validationException",)),
         "payload_too_large": _VALIDATION,
+        "idempotency_mismatch": Kind(400, "ConflictException", ("validationException",)),
         "quota_exceeded": Kind(400, "ServiceQuotaExceededException", ("validationException",)),
         "rate_limited": Kind(429, "ThrottlingException", ("throttlingException",)),
         "upstream_rejected": _MODEL_ERROR,

@@ -15,6 +15,7 @@ from bedplate_gateway.dialects.bedrock.converse_stream import ConverseStreamEven
 from bedplate_gateway.dialects.bedrock.converse_wire import ConverseRequest
 from bedplate_gateway.dialects.bedrock.errors import ExceptionBody
 from bedplate_gateway.dialects.bedrock.invoke_openapi import INVOKE_BODIES, invoke_unions
+from bedplate_gateway.dialects.bedrock.sessions_wire import SESSION_BODIES
 
 SCHEMA_PREFIX: Final = "Bedrock"
 
@@ -32,7 +33,14 @@ ERROR_STATUSES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What the statuses of this wire mean."""
 
-_BODIES: Final = (ConverseRequest, ConverseResponse, ConverseStreamEvent, ExceptionBody, *INVOKE_BODIES)
+_BODIES: Final = (
+    ConverseRequest,
+    ConverseResponse,
+    ConverseStreamEvent,
+    ExceptionBody,
+    *INVOKE_BODIES,
+    *SESSION_BODIES,
+)
 _PYTHON_ONLY: Final = re.compile(r"\(\?!\\n\)$")
 
 

@@ -59,6 +59,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "model_not_found": Kind("invalid_request_error", "model_not_found"),
         "conflict": Kind("invalid_request_error", "conflict"),
         "payload_too_large": Kind("invalid_request_error", "payload_too_large"),
+        "idempotency_mismatch": Kind("invalid_request_error", "idempotency_mismatch"),
         "quota_exceeded": Kind("insufficient_quota", "insufficient_quota", retry=False),
         "rate_limited": Kind("rate_limit_exceeded", "rate_limit_exceeded"),
         "upstream_rejected": Kind("server_error", "upstream_rejected", retry=False),

@@ -12,6 +12,13 @@ from bedplate_gateway.dialects.openai.chat_reply import ChatCompletion
 from bedplate_gateway.dialects.openai.chat_stream import ChatCompletionChunk
 from bedplate_gateway.dialects.openai.chat_wire import ChatCompletionRequest
 from bedplate_gateway.dialects.openai.completion_wire import Completion, CompletionRequest
+from bedplate_gateway.dialects.openai.conversations_wire import (
+    ConversationCreate,
+    ConversationObject,
+    ConversationUpdate,
+    DeletedConversation,
+    ItemsCreate,
+)
 from bedplate_gateway.dialects.openai.embeddings import CreateEmbeddingResponse, EmbeddingsRequest
 from bedplate_gateway.dialects.openai.errors import ErrorBody
 from bedplate_gateway.dialects.openai.models import Model, ModelList
@@ -58,6 +65,11 @@ _BODIES: Final = (
     ResponseCompleted,
     ResponseItemList,
     DeletedResponse,
+    ConversationCreate,
+    ConversationUpdate,
+    ItemsCreate,
+    ConversationObject,
+    DeletedConversation,
 )
 _PYTHON_ONLY: Final = re.compile(r"\(\?!\\n\)$")
 

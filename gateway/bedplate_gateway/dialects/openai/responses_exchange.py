@@ -12,9 +12,10 @@ from bedplate_core.requests import Request
 from bedplate_core.response import Response
 from bedplate_gateway.dialects.base import StreamEncoder, WireReply
 from bedplate_gateway.dialects.openai.answer_wire import JSON_HEADERS, STREAM_MEDIA_TYPE
-from bedplate_gateway.dialects.openai.responses_reply import Settings, settings_of, whole_response
+from bedplate_gateway.dialects.openai.responses_reply import Settings, response_object, settings_of, whole_response
 from bedplate_gateway.dialects.openai.responses_request import Labels, decode_responses
 from bedplate_gateway.dialects.openai.responses_stream import ResponsesStream
+from bedplate_sessions.face_ids import conversation_id, session_of
 
 RESPONSE_ID_PREFIX: Final = "resp_"
 
@@ -29,14 +30,17 @@ class ResponsesExchange(msgspec.Struct, frozen=True, kw_only=True):
 
     Answers name the model as the client did, whatever the upstream calls it, and have `response_id` whatever id the
     upstream gave. `instructions` is how many of the request's first messages are its instructions (1 or 0). `store`
-    says whether the response is to be kept.
+    says whether the response is to be kept. `conversation` is the id of the conversation that it is part of, in the
+    form `conv_...` if it can be the id of one. `background` says that nobody waits for it.
     """
 
     request: Request
     response_id: str
     instructions: int = 0
     previous_response_id: str | None = None
+    conversation: str | None = None
     store: bool = False
+    background: bool = False
     labels: Labels = Labels()
 
     @classmethod
@@ -54,6 +58,18 @@ class ResponsesExchange(msgspec.Struct, frozen=True, kw_only=True):
                     "or the other",
                     param="previous_response_id",
                 )
+            if decoded.conversation is not None:
+                raise InvalidRequest(
+                    "conversation: cannot be sent with the header x-bedplate-session; a request is a turn of one "
+                    "conversation",
+                    param="conversation",
+                )
+            if decoded.background:
+                raise InvalidRequest(
+                    "background: a turn of a session is not stored as a response; with the header x-bedplate-session, "
+                    "leave background out",
+                    param="background",
+                )
             if decoded.store:
                 raise InvalidRequest(
                     "store: a turn of a session is kept in the session; with the header x-bedplate-session, leave "
@@ -65,7 +81,9 @@ class ResponsesExchange(msgspec.Struct, frozen=True, kw_only=True):
             response_id=response_id,
             instructions=decoded.instructions,
             previous_response_id=decoded.previous_response_id,
+            conversation=_canonical(decoded.conversation),
             store=not in_session and decoded.store is not False,
+            background=decoded.background,
             labels=decoded.labels,
         )
 
@@ -79,6 +97,17 @@ class ResponsesExchange(msgspec.Struct, frozen=True, kw_only=True):
         whole = whole_response(self.response_id, self.request.model, self._settings(self.request), response)
         return WireReply(status=200, body=msgspec.json.encode(whole), headers=JSON_HEADERS)
 
+    def in_progress(self, created_s: int) -> WireReply:
+        """The response before anything of it is there. `created_s`: seconds since 1970."""
+        shown = response_object(
+            self.response_id,
+            self.request.model,
+            self._settings(self.request),
+            created_s=created_s,
+            status="in_progress",
+        )
+        return WireReply(status=200, body=msgspec.json.encode(shown), headers=JSON_HEADERS)
+
     def stream(self) -> StreamEncoder:
         """A fresh encoder."""
         return ResponsesStream(self.response_id, self.request.model, self._settings(self.request))
@@ -89,8 +118,18 @@ class ResponsesExchange(msgspec.Struct, frozen=True, kw_only=True):
 
     def _settings(self, request: Request) -> Settings:
         return settings_of(
-            request, instructions=self.instructions, previous=self.previous_response_id, labels=self.labels
+            request,
+            instructions=self.instructions,
+            previous=self.previous_response_id,
+            labels=self.labels,
+            conversation=self.conversation,
+            background=self.background,
         )
+
+
+def _canonical(conversation: str | None) -> str | None:
+    session = None if conversation is None else session_of(conversation)
+    return conversation if session is None else conversation_id(session)
 
 
 __all__ = ["RESPONSE_ID_PREFIX", "ResponsesExchange", "response_id_of"]

@@ -47,17 +47,21 @@ _ITEMS: Final = {
 }
 
 
-def canonical_input(sent: str | Sequence[Mapping[str, Any]], *, continues: bool) -> tuple[Message, ...]:
+def canonical_input(
+    sent: str | Sequence[Mapping[str, Any]], *, continues: bool, field: str = "input", ends: bool = True
+) -> tuple[Message, ...]:
     """The messages in order. `continues`: outputs may come first, for calls in what this goes on from.
 
-    Raises `InvalidRequest` or `UnsupportedFeature` with the path of the field.
+    `field` is what the client calls the list. `ends`: somebody is to answer, so that every call has its output; items
+    that are only kept may end in calls. Raises `InvalidRequest` or `UnsupportedFeature` with the path of the field.
     """
     if isinstance(sent, str):
         return (Message(role=Role.USER, parts=(Text(text=sent),)),)
-    gathering = _Gathering(continues=continues)
+    gathering = _Gathering(field, continues=continues)
     for number, item in enumerate(sent):
-        gathering.add(_item(item, f"input[{number}]"), f"input[{number}]")
-    return gathering.messages()
+        at = f"{field}[{number}]"
+        gathering.add(_item(item, at), at)
+    return gathering.messages(ends=ends)
 
 
 def converted(value: Mapping[str, Any], kind: type[T], at: str) -> T:
@@ -121,7 +125,8 @@ def _message_item(sent: Mapping[str, Any], at: str) -> Item:
 class _Gathering:
     """The messages so far, and the model's turn that is being gathered."""
 
-    def __init__(self, *, continues: bool) -> None:
+    def __init__(self, field: str, *, continues: bool) -> None:
+        self._field = field
         self._messages: list[Message] = []
         self._turn: list[Part] = []
         self._said = False
@@ -154,11 +159,14 @@ class _Gathering:
             case _:
                 assert_never(item)
 
-    def messages(self) -> tuple[Message, ...]:
-        """All messages. Raises `InvalidRequest` when a call has no output, or nothing was said at all."""
-        self._close("input")
+    def messages(self, *, ends: bool) -> tuple[Message, ...]:
+        """All messages. Raises `InvalidRequest` when a call has no output, if it `ends`, or nothing was said at all."""
+        if ends:
+            self._close(self._field)
+        else:
+            self._end_turn()
         if not self._messages:
-            raise InvalidRequest("input: says nothing", param="input")
+            raise InvalidRequest(f"{self._field}: says nothing", param=self._field)
         return tuple(self._messages)
 
     def _go_on(self, at: str, parts: Sequence[Part]) -> None:
@@ -179,7 +187,8 @@ class _Gathering:
         """Somebody else speaks, or nobody any more: the calls must be answered."""
         self._end_turn()
         for call_id in self._unanswered:
-            raise InvalidRequest(f"{at}: there is no output for the function call {clip(call_id, 64)!r}", param="input")
+            shown = clip(call_id, 64)
+            raise InvalidRequest(f"{at}: there is no output for the function call {shown!r}", param=self._field)
 
     def _answer(self, item: wire.FunctionCallOutputItem, at: str) -> None:
         refuse_unless(item.caller, ({"type": "direct"},), f"{at}.caller", "Functions are called by the model alone.")

@@ -37,7 +37,9 @@ from bedplate_core.response import Response
 from bedplate_core.usage import Usage
 from bedplate_gateway.dialects.openai.answer_wire import finite
 from bedplate_gateway.dialects.openai.responses_request import Labels, verbosity_of
+from bedplate_sessions.conversation_items import REMOVED
 
+_PREFIXES: Final[Mapping[type[Part], str]] = MappingProxyType({ToolCall: "fc", Reasoning: "rs"})
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 SaidPart: TypeAlias = Text | Refusal | Reasoning | ToolCall
 
@@ -187,9 +189,17 @@ class ReasoningInUse(msgspec.Struct, frozen=True, kw_only=True):
     summary: None = None
 
 
+class ConversationRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The conversation that a response is part of."""
+
+    id: str
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a response repeats of its request. Null is the model's own default."""
 
+    background: bool = False
+    conversation: ConversationRef | msgspec.UnsetType = msgspec.UNSET
     instructions: str | None
     max_output_tokens: int | None
     metadata: dict[str, str]
@@ -212,8 +222,9 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     object: Literal["response"] = "response"
     created_at: int
-    status: Literal["in_progress", "completed", "incomplete", "failed"]
-    background: Literal[False] = False
+    status: Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
+    background: bool = False
+    conversation: ConversationRef | msgspec.UnsetType = msgspec.UNSET
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None
@@ -237,10 +248,20 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None
 
 
-def settings_of(request: Request, *, instructions: int, previous: str | None, labels: Labels) -> Settings:
+def settings_of(
+    request: Request,
+    *,
+    instructions: int,
+    previous: str | None,
+    labels: Labels,
+    conversation: str | None = None,
+    background: bool = False,
+) -> Settings:
     """What a response to `request` repeats of it; see `DecodedResponses` for the arguments."""
     reasoning = request.reasoning
     return Settings(
+        background=background,
+        conversation=msgspec.UNSET if conversation is None else ConversationRef(id=conversation),
         instructions=request.messages[0].text if instructions else None,
         max_output_tokens=request.sampling.max_tokens,
         metadata=labels.metadata,
@@ -377,6 +398,8 @@ def output_items(
     items: list[OutputItem] = []
     groups = list(_groups(parts))
     for number, group in enumerate(groups):
+        if not group:
+            continue
         status: ItemStatus = "incomplete" if incomplete and number == len(groups) - 1 else "completed"
         first = group[0][1]
         name = f"{place}{number}"
@@ -393,6 +416,15 @@ def output_items(
                 content = tuple(_content(part, logprobs.get(index, ())) for index, part in group)
                 items.append(OutputMessage(id=item_id("msg", response_id, name), status=status, content=content))
     return tuple(items)
+
+
+def item_places(response_id: str, parts: Sequence[Part]) -> Mapping[str, tuple[int, ...]]:
+    """The ids of the items that `output_items` makes, and the places in `parts` of what each is made of."""
+    return {
+        item_id(_PREFIXES.get(type(group[0][1]), "msg"), response_id, str(number)): tuple(index for index, _ in group)
+        for number, group in enumerate(_groups(parts))
+        if group
+    }
 
 
 def call_item(response_id: str, name: str, call: ToolCall, status: ItemStatus) -> OutputFunctionCall:
@@ -417,7 +449,7 @@ def _content(
 
 
 def _groups(parts: Sequence[Part]) -> Iterator[list[tuple[int, SaidPart]]]:
-    """The parts of each item with their indices."""
+    """The parts of each item with their indices; an empty list where there was an item once."""
     message: list[tuple[int, SaidPart]] = []
     for index, part in enumerate(parts):
         match part:
@@ -428,6 +460,11 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[tuple[int, SaidPart]]]:
                     yield message
                     message = []
                 yield [(index, part)]
+            case RedactedReasoning() if part == REMOVED:
+                if message:
+                    yield message
+                    message = []
+                yield []
             case (
                 RedactedReasoning()
                 | Image()
@@ -482,6 +519,8 @@ def response_usage(usage: Usage) -> ResponseUsage:
 __all__ = [
     "INCOMPLETE",
     "UNSAID",
+    "ConversationRef",
+    "ItemStatus",
     "OutputFunctionCall",
     "OutputItem",
     "OutputLogprob",
@@ -496,6 +535,7 @@ __all__ = [
     "call_item",
     "ended_response",
     "item_id",
+    "item_places",
     "output_items",
     "output_logprobs",
     "response_object",

@@ -38,21 +38,25 @@ class DecodedResponses(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     instructions: int
     previous_response_id: str | None
+    conversation: str | None
     store: bool | None
+    background: bool
     labels: Labels
 
 
 def decode_responses(body: bytes, *, continues: bool) -> DecodedResponses:
     """Decode `body`.
 
-    `continues` says that the input goes on from a stored conversation, as it does anyway with a
+    `continues` says that the input goes on from a stored conversation, as it does anyway with `conversation` or
     `previous_response_id`. Raises `InvalidRequest` or `UnsupportedFeature`, with `param` naming the field.
     """
     sent, extensions = decode_body(_DECODER, body, wire.RESPONSES_FIELDS)
     _check_streaming(sent)
     _check_cache_options(sent.prompt_cache_options)
     tools = _tools(sent.tools or ())
-    given = canonical_input(sent.input, continues=continues or sent.previous_response_id is not None)
+    conversation = _conversation(sent)
+    continues = continues or conversation is not None or sent.previous_response_id is not None
+    given = canonical_input(sent.input, continues=continues)
     instructions: tuple[Message, ...] = ()
     if sent.instructions is not None:
         instructions = (Message(role=Role.SYSTEM, parts=(Text(text=sent.instructions),)),)
@@ -75,7 +79,9 @@ def decode_responses(body: bytes, *, continues: bool) -> DecodedResponses:
         request=request,
         instructions=len(instructions),
         previous_response_id=sent.previous_response_id,
+        conversation=conversation,
         store=sent.store,
+        background=_background(sent),
         labels=Labels(metadata=sent.metadata or {}, safety_identifier=sent.safety_identifier, user=sent.user),
     )
 
@@ -99,9 +105,28 @@ def refuse_includes(values: Sequence[str], served: Sequence[str]) -> None:
         raise InvalidRequest(f"include: there is no {clip(value, 64)!r}", param="include")
 
 
+def _conversation(sent: wire.ResponsesRequest) -> str | None:
+    """The id of the conversation that the response is to be part of, as it was sent."""
+    given = sent.conversation
+    name = given.id if isinstance(given, wire.ConversationParam) else given
+    if name is not None and sent.previous_response_id is not None:
+        raise InvalidRequest(
+            "previous_response_id: cannot be sent with conversation; a response continues one or the other",
+            param="previous_response_id",
+        )
+    return name
+
+
 def _check_streaming(sent: wire.ResponsesRequest) -> None:
     if sent.stream_options is not None and not sent.stream:
         raise InvalidRequest("stream_options: only allowed when stream is true", param="stream_options")
+
+
+def _background(sent: wire.ResponsesRequest) -> bool:
+    """Whether the response is made in the background, which only a stored one can be."""
+    if sent.background and sent.store is False:
+        raise InvalidRequest("background: a response in the background is stored; leave store out", param="background")
+    return bool(sent.background)
 
 
 def _check_cache_options(sent: wire.PromptCacheOptions | None) -> None:

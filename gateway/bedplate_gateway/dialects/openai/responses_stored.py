@@ -30,6 +30,7 @@ from bedplate_core.messages import (
     Video,
 )
 from bedplate_gateway.dialects.openai.responses_reply import (
+    ItemStatus,
     OutputFunctionCall,
     OutputMessage,
     OutputRefusal,
@@ -46,12 +47,10 @@ from bedplate_sessions.response_rows import StoredResponse
 UNLISTED: Final[Mapping[type[Part], str]] = MappingProxyType(
     {
         CachePoint: "says where a prefix may be cached and is no content",
-        GuardContent: "a mark of another wire; requests on this one have none",
         RedactedReasoning: "opaque bytes for the provider that made them; requests on this wire have none",
-        Video: "requests on this wire have none",
     }
 )
-"""Parts of an input that are not listed, and why."""
+"""Parts of an input that are not listed, and why. What other wires mark for a guardrail is listed as its content."""
 
 _SETTINGS: Final = msgspec.json.Decoder(Settings)
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/mpeg": "mp3"}
@@ -101,7 +100,7 @@ class ListedMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
 
     id: str
     role: Literal["user", "system", "assistant"]
-    status: Literal["completed"] = "completed"
+    status: ItemStatus = "completed"
     content: tuple[ListedPart | OutputText | OutputRefusal, ...]
 
 
@@ -176,37 +175,43 @@ def input_items(
 
 def _items(stored: StoredResponse, *, image_urls: bool) -> list[ListedItem]:
     items: list[ListedItem] = []
+    base = stored.id.removeprefix("resp_")
     for number, message in enumerate(stored.input):
-        items.extend(_of_message(stored.id, message, number, image_urls=image_urls))
+        items.extend(listed_items(f"{base}_in{number}", message, image_urls=image_urls))
     return items
 
 
-def _of_message(response_id: str, message: Message, number: int, *, image_urls: bool) -> Sequence[ListedItem]:
+def listed_items(base: str, message: Message, *, image_urls: bool, incomplete: bool = False) -> Sequence[ListedItem]:
+    """The items of one message.
+
+    Their ids are `base` behind the prefix of their kind and, but for those who are not the model and speak one item at
+    a time, before their number in the message. `incomplete` is the status of the last item of the model's.
+    """
     if message.role is Role.ASSISTANT:
-        items = output_items(response_id, message.parts, place=f"in{number}_")
         return tuple(
-            ListedMessage(id=item.id, role="assistant", content=item.content)
+            ListedMessage(id=item.id, role="assistant", status=item.status, content=item.content)
             if isinstance(item, OutputMessage)
             else item
-            for item in items
+            for item in output_items(base, message.parts, incomplete=incomplete)
         )
     if message.role is Role.TOOL:
         return tuple(
-            ListedOutput(
-                id=item_id("fco", response_id, f"in{number}_{index}"),
-                call_id=part.call_id,
-                output=_output(part, image_urls=image_urls),
-            )
+            ListedOutput(id=output_id(base, index), call_id=part.call_id, output=_output(part, image_urls=image_urls))
             for index, part in enumerate(message.parts)
             if isinstance(part, ToolResult)
         )
     return (
         ListedMessage(
-            id=item_id("msg", response_id, f"in{number}"),
+            id=f"msg_{base}",
             role="system" if message.role is Role.SYSTEM else "user",
             content=_parts(message.parts, image_urls=image_urls),
         ),
     )
+
+
+def output_id(base: str, index: int) -> str:
+    """The id of a function's output; `index` is its place among the message's parts."""
+    return item_id("fco", base, str(index))
 
 
 def _output(result: ToolResult, *, image_urls: bool) -> str | tuple[ListedPart, ...]:
@@ -224,10 +229,12 @@ def _parts(parts: Sequence[Part], *, image_urls: bool) -> tuple[ListedPart, ...]
             case Image():
                 url = _url(part.media) if image_urls else None
                 listed.append(ListedImage(detail=part.detail or "auto", image_url=url))
-            case Document(media=MediaBytes() as media):
-                listed.append(ListedFile(file_data=_url(media), filename=part.name))
+            case GuardContent():
+                listed.extend(_parts((part.content,), image_urls=image_urls))
             case Document():
-                listed.append(ListedFile(file_url=_url(part.media), filename=part.name))
+                listed.append(_file(part.media, part.name))
+            case Video():
+                listed.append(_file(part.media, None))
             case Audio(media=MediaBytes() as media):
                 form = _AUDIO_FORMATS.get(media.media_type, media.media_type)
                 sound = ListedSound(data=base64.b64encode(media.data).decode(), format=form)
@@ -237,10 +244,27 @@ def _parts(parts: Sequence[Part], *, image_urls: bool) -> tuple[ListedPart, ...]
     return tuple(listed)
 
 
+def _file(media: Media, name: str | None) -> ListedFile:
+    if isinstance(media, MediaBytes):
+        return ListedFile(file_data=_url(media), filename=name)
+    return ListedFile(file_url=media.url, filename=name)
+
+
 def _url(media: Media) -> str:
     if isinstance(media, MediaBytes):
         return f"data:{media.media_type};base64,{base64.b64encode(media.data).decode()}"
     return media.url
 
 
-__all__ = ["UNLISTED", "DeletedResponse", "ResponseItemList", "input_items", "stored_response"]
+__all__ = [
+    "UNLISTED",
+    "DeletedResponse",
+    "ListedItem",
+    "ListedMessage",
+    "ListedOutput",
+    "ResponseItemList",
+    "input_items",
+    "listed_items",
+    "output_id",
+    "stored_response",
+]

@@ -257,11 +257,19 @@ class ResponseStreamOptions(Nested, frozen=True):
     include_obfuscation: bool | None = None
 
 
+class ConversationParam(Nested, frozen=True):
+    """The conversation that the response is to be part of."""
+
+    id: Label
+
+
 class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that are served. `input` items and `tools` have the shapes of the `...Item` and `...Tool` structs."""
 
     model: ModelName
     input: str | Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    background: bool | None = None
+    conversation: Label | ConversationParam | None = None
     include: list[str] | None = None
     instructions: str | None = None
     max_output_tokens: TokenLimit | None = None
@@ -325,10 +333,8 @@ IGNORED_NESTED: Final[Mapping[str, str]] = MappingProxyType(
 REFUSED: Final[Mapping[str, Refused]] = MappingProxyType(
     {
         "access_programs": Refused("Access is what the API key permits."),
-        "background": Refused("Responses are made while the client waits, streamed or not.", (False,)),
-        "background_options": Refused("Responses are made while the client waits, streamed or not.", ({},)),
+        "background_options": Refused("A response in the background begins at once.", ({},)),
         "context_management": Refused("The gateway does not compact conversations.", ([],)),
-        "conversation": Refused("Send `previous_response_id`, or the header `x-bedplate-session`."),
         "image": Refused("Pictures go to the model as they are.", ({}, {"context_compression": "disabled"})),
         "moderation": Refused("Guardrails are set by the project's policy."),
         "prompt": Refused("The gateway keeps no prompt templates; send `instructions` and `input`."),
@@ -417,10 +423,10 @@ UNSERVED_ITEMS: Final[Mapping[str, str]] = MappingProxyType(
 
 TAGS: Final[Tags] = (
     (
-        re.compile(r"^input\[\d+\]\.content\[\d+\]\.type$"),
+        re.compile(r"^(?:input|items)\[\d+\]\.content\[\d+\]\.type$"),
         "input_text, input_image, input_file, input_audio (user), output_text, refusal (assistant)",
     ),
-    (re.compile(r"^input\[\d+\]\.output\[\d+\]\.type$"), "input_text, input_image, input_file"),
+    (re.compile(r"^(?:input|items)\[\d+\]\.output\[\d+\]\.type$"), "input_text, input_image, input_file"),
     (re.compile(r"^text\.format\.type$"), "text, json_object, json_schema"),
 )
 

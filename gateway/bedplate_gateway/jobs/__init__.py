@@ -1,0 +1,1 @@
+"""Work beside requests, in a process of its own."""

@@ -1,0 +1,1 @@
+"""Conversations as files that can be checked and read in again."""

@@ -1,0 +1,1 @@
+"""What becomes of conversations, responses and replies when their time is over."""
