@@ -33,6 +33,15 @@ from bedplate_gateway.dialects.openai.chat import ChatExchange
 from bedplate_gateway.dialects.openai.completion_wire import COMPLETION_FIELDS
 from bedplate_gateway.dialects.openai.embeddings import EMBEDDINGS_FIELDS
 from bedplate_gateway.dialects.openai.transcription import TRANSCRIPTION_FIELDS, TRANSLATION_FIELDS
+from bedplate_gateway.web.idempotency import REPLAYED_HEADER
+from bedplate_gateway.web.incoming import SESSION_HEADER
+from bedplate_gateway.web.operation_details import (
+    ANSWER_HEADERS,
+    KEY_ANSWER,
+    KEY_PARAMETER,
+    SESSION_ANSWER,
+    SESSION_PARAMETER,
+)
 from bedplate_providers import extensions, openai_request, vllm_ranking
 from tests.dialects import test_responses_fields
 from tests.docs import compatibility_notes as notes
@@ -60,6 +69,8 @@ from tests.docs.pages import ROOT
 
 COMMAND = "python -m tests.docs.compatibility"
 PAGE = ROOT / "docs" / "compatibility.md"
+
+_SESSION_HEADERS = {SESSION_HEADER: SESSION_ANSWER, **ANSWER_HEADERS, REPLAYED_HEADER: KEY_ANSWER}
 
 VERSION_HEADER = (b"anthropic-version", b"2023-06-01")
 
@@ -249,7 +260,9 @@ def _opening() -> list[str]:
             ),
         ),
         "The header `x-bedplate-session: auto` begins a durable conversation; the answer's header of the same name is "
-        "its id. Send that id, with only the new messages, to go on, from any dialect.",
+        "its id. Send that id, with only the new messages, to go on, from any dialect. It is the same conversation as "
+        "`conv_...` of `/v1/conversations` and as the session of Bedrock's operations: see "
+        "[durable conversations](#durable-conversations).",
         "`null` is the same as leaving a field out. What only the gateway sets is refused in every dialect, however it "
         f"is spelt: {code(sorted(GATEWAY_ONLY))}, and everything that looks like an address, a header or a secret.",
     ]  # fmt: skip
@@ -309,10 +322,10 @@ def _bedrock(here: Sequence[Route]) -> list[str]:
     rest = "Converse's input: " + code(sorted(CONVERSE_INPUT))
     return [
         "## Bedrock",
-        "Endpoint URL: the gateway's, for `bedrock-runtime` and `bedrock`. Requests are signed with a key pair, "
-        "or carry an API key as a bearer token. Any region will do. A `modelId` is a name of the catalogue, or an"
-        " ARN whose last part is one.",
-        endpoints(here, "Bedrock"),
+        "Endpoint URL: the gateway's, for `bedrock-runtime`, `bedrock` and `bedrock-agent-runtime`. Requests are "
+        "signed with a key pair, or carry an API key as a bearer token. Any region will do. A `modelId` is a name of "
+        "the catalogue, or an ARN whose last part is one.",
+        endpoints(here, "Bedrock", "Bedrock sessions"),
         "A refused field:",
         example(bedrock_errors.error_reply, REFUSED, bedrock_errors.ERROR_TYPE_HEADER),
         "An endpoint that is not there:",
@@ -352,6 +365,17 @@ def _operations(operations: Sequence[Operation]) -> list[str]:
 def _common(here: Sequence[Route]) -> list[str]:
     return [
         "## What all dialects share",
+        "### Durable conversations",
+        f"`{SESSION_HEADER}`: {SESSION_PARAMETER}",
+        table(("the answer's header", ""), [(f"`{name}`", said) for name, said in _SESSION_HEADERS.items()]),
+        "One conversation has three names over the same digits: `sess_...`, `conv_...` and a UUID. Each is taken "
+        "wherever the header or the field is, and every API shows every conversation of the project. Bedrock's "
+        "operations and `/v1/conversations` show the branch 0.",
+        "### Idempotency keys",
+        f"`Idempotency-Key`: {KEY_PARAMETER} Another request under the key is an error (422; for Bedrock a "
+        "`ConflictException`). An error is not kept: the same request under the key then runs anew. A call of an SDK "
+        "for AWS that may be a turn of a conversation has a key of its own, `amz-sdk-invocation-id`, so that its "
+        "retries are no second turn. Operations that do not generate refuse the header.",
         "### Stop reasons",
         "InvokeModel with a chat or Messages body answers in that vendor's words.",
         stop_reasons(),

@@ -24,7 +24,7 @@ class Missing(NamedTuple):
 
 
 NOT_OPENAI = (
-    Missing(("/v1/assistants", "/v1/threads"), "Assistants", "`/v1/responses`, or the header `x-bedplate-session`"),
+    Missing(("/v1/assistants", "/v1/threads"), "Assistants", "`/v1/conversations` and `/v1/responses`"),
     Missing(("/v1/audio/speech",), "Text to speech", "none: models answer in text"),
     Missing(("/v1/batches",), "Batches", "none"),
     Missing(
@@ -35,7 +35,6 @@ NOT_OPENAI = (
     Missing(("/v1/chatkit",), "ChatKit", "none"),
     Missing(("/v1/containers", "/v1/skills"), "Code that runs at OpenAI", "none: tools run at the client"),
     Missing(("/v1/content_provenance_checks",), "Provenance of media", "none"),
-    Missing(("/v1/conversations",), "Conversations", "`previous_response_id`, or the header `x-bedplate-session`"),
     Missing(("/v1/evals",), "Evaluations", "none"),
     Missing(("/v1/files", "/v1/uploads"), "Files", "send the data with the request"),
     Missing(("/v1/fine_tuning",), "Fine-tuning", "serve the trained model with vLLM and declare it"),
@@ -44,7 +43,9 @@ NOT_OPENAI = (
     Missing(("/v1/moderations",), "Moderation", "a guardrail, which holds for every call"),
     Missing(("/v1/organization/", "/v1/projects"), "Administration", "`bedplate keys` and `bedplate apply`"),
     Missing(("/v1/realtime",), "Realtime sessions", "none"),
-    Missing(("POST /v1/responses/compact",), "Compaction", "none: conversations are not shortened"),
+    Missing(
+        ("POST /v1/responses/compact",), "Compaction", "a history that is too long is cut, or summarised when asked to"
+    ),
     Missing(("POST /v1/responses/input_tokens",), "Token counts", "`/tokenize`, or Anthropic's `count_tokens`"),
     Missing(("/v1/vector_stores",), "Vector stores", "none; `/v1/embeddings` makes the vectors"),
 )
@@ -78,7 +79,6 @@ NOT_BEDROCK = (
         "`/v2/rerank` reranks",
     ),
     Missing(("/agents", "/flows"), "Agents and flows", "none"),
-    Missing(("/sessions",), "Sessions by API", "the header `x-bedplate-session`"),
     Missing(("/prompts", "/prompt-routers", "/optimize-prompt"), "Stored prompts and routers", "send the messages"),
     Missing(
         ("/custom-models", "/imported-models", "/model-copy-jobs", "/model-customization", "/model-customization-jobs",
@@ -95,7 +95,7 @@ NOT_BEDROCK = (
         "none are needed",
     ),
     Missing(
-        ("/data-retention", "/v1/", "/logging", "/listTagsForResource", "/tagResource", "/untagResource", "/tags",
+        ("/data-retention", "/v1/", "/logging", "/listTagsForResource", "/tagResource", "/untagResource",
          "/resource-policy", "/resourcepolicy", "/projects"),
         "Administration",
         "`bedplate keys` and `bedplate apply`; every call has its record",
@@ -121,7 +121,12 @@ EMBEDDINGS: Mapping[str, str] = {"encoding_format": "vectors are numbers or base
 RESPONSES: Mapping[str, str] = {
     "include": "`message.output_text.logprobs`; `message.input_image.image_url` where a stored input is listed",
     "instructions": "a system message before everything else; not kept for the next response",
-    "previous_response_id": "the conversation so far, out of the database; not together with `x-bedplate-session`",
+    "background": "the answer comes at once and is read, followed or cancelled later; not with `store: false`, nor "
+    "with `x-bedplate-session`; it ends with the time of a call (`BEDPLATE_RESPONSE_TIMEOUT_S`)",
+    "conversation": "an id or an object with `id`: the response is a turn of that conversation; not together with "
+    "`previous_response_id` or `x-bedplate-session`",
+    "previous_response_id": "the conversation so far, out of the database; not together with `conversation` or "
+    "`x-bedplate-session`",
     "prompt_cache_options": "checked; it asks for what happens anyway",
     "reasoning": "`effort`",
     "store": "true when it is left out, as at OpenAI; false keeps nothing",

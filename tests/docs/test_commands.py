@@ -78,8 +78,14 @@ def test_every_block_of_the_readme_does_what_the_text_says(reader: dict[str, str
     assert "Hello there" in of("bedplate chat")
     assert of("Say hello.") == "Say hello.\n"
     assert of("Count to three.") == "Count to three.\n"
-    assert of("from anthropic import Anthropic") == "Say good morning.\n"
-    assert of("import boto3") == "Say good evening.\n"
+    assert of("Say good morning.") == "Say good morning.\n"
+    assert of("Say good evening.") == "Say good evening.\n"
+    assert of("My name is Grace.") == "6 messages in ACTIVE session\n"
+    assert of("Idempotency-Key") == "true True\n"
+    assert of("background=True") == "Say good night.\n"
+    (purged,) = [line for line in of("jobs --once").splitlines() if line.startswith("default: ")]
+    assert purged == "default: 0 sessions, 0 responses, 0 replies and 0 keys deleted"
+    assert of("session-keys status").endswith("new data keys: master:1\n")
     session, answer = of("My name is Ada.").strip().split(" ", 1)
     assert session.startswith("sess_")
     assert answer
@@ -115,6 +121,14 @@ def test_the_example_program_runs(reader: dict[str, str]) -> None:
     lines = run([sys.executable, "examples/openai_chat.py", "fake/echo"], reader).splitlines()
     assert lines[:2] == ["Say hello.", "Count to three."]
     assert lines[2].startswith("sess_")
+
+
+def test_the_example_of_every_sdk_in_one_conversation_runs(reader: dict[str, str]) -> None:
+    lines = run([sys.executable, "examples/any_sdk.py", "fake/echo"], reader).splitlines()
+    said = ["My name is Ada.", "I live in London.", "What is my name, and where do I live?"]
+    assert lines[0].startswith("sess_")
+    assert lines[0].endswith(said[-1])
+    assert lines[1:] == [text for text in said for _ in range(2)]
 
 
 def test_the_fleet_example_applies_once_its_secret_is_there(reader: dict[str, str], gateway: RunningGateway) -> None:

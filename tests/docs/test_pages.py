@@ -69,6 +69,11 @@ def variables() -> dict[str, object]:
         tls_certificate=Path("t"),
         tls_key=Path("t"),
         tls_ca=Path("t"),
+        session_key_material="m",
+        key_database_url="u",
+        vault_token="t",
+        vault_ca_file=Path("t"),
+        kms_region="r",
     )
     return dict(environment_of(whole))
 

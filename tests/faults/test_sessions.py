@@ -44,6 +44,6 @@ def test_acknowledged_turns_are_there_once_and_in_order_whatever_is_killed(
     run = Run(killed_server, tmp_path, workers=workers)
     outcome = run.carry_out(plan, clients=8, unkeyed=2, turns=turns)
     print(outcome.table())
-    assert outcome.faults == []
+    assert outcome.faults == [], "\n".join(map(str, outcome.faults))
     assert sum(outcome.kills.values()) == len(plan)
     assert outcome.asked_again

@@ -112,9 +112,7 @@ def test_boto3_sends_the_key_over_tls(secure: SecureGateway, sdk_environment: di
 def test_boto3_signs_over_tls_where_it_cannot_send_the_key(
     secure: SecureGateway, sdk_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ClientError) as caught:
-        boto3.client("bedrock-agent-runtime", config=ONCE).list_sessions()
-    assert caught.value.response["Error"]["Code"] in ("ResourceNotFoundException", "AccessDeniedException", "404")
+    assert boto3.client("bedrock-agent-runtime", config=ONCE).list_sessions()["sessionSummaries"] == []
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK")
     assert record_of(secure, _converse(boto3.client("bedrock-runtime", config=ONCE)))["key_id"] == secure.pair.id
 

@@ -253,8 +253,8 @@ def test_a_session_goes_on_with_the_new_messages_only(client: anthropic.Anthropi
     assert texts(told) == ["rain"]
     # the first answer's thought and text, then the rest of the conversation
     assert told.usage.input_tokens > 3 + 8 + 3
-    rows = gateway.query("select payload from session_item where session_id = $1 order by seq", session)
-    stored = [json.loads(row["payload"]) for row in rows]
+    with http(gateway, gateway.key) as plain:
+        stored = plain.get(f"/v1/sessions/{session}/items").json()["data"]
     assert [message["role"] for message in stored] == ["user", "assistant", "user", "assistant", "tool", "assistant"]
     assert stored[1]["parts"][0]["signature"]["origin"] == "fake"
 

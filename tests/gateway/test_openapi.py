@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from bedplate_gateway.access.keyring import ensure_master_key
 from bedplate_gateway.app import Application
 from bedplate_gateway.settings import Settings
+from bedplate_gateway.web.call_route import CallRoute
 from bedplate_gateway.web.documentation import build_document
+from bedplate_gateway.web.session_choice import SessionChoice
+from bedplate_sessions.turn_options import OnBusy, OnInterrupted
 from tests.fixtures.gateway import RunningGateway
 from tests.gateway.support import CHAT, MESSAGES, http
 
@@ -164,3 +170,101 @@ def test_documentation_needs_a_key_and_asks_a_browser_for_it(gateway: RunningGat
             assert client.get(path, auth=("anyone", gateway.key)).status_code == 200
         assert "www-authenticate" not in client.get("/v1/models").headers
         assert client.get("/metrics").status_code == 401
+
+
+def _handlers(tmp_path: Path) -> list[tuple[str, str, HTTPRouteHandler]]:
+    """Every documented handler of an application that is never started, with its method and path."""
+    settings = Settings(home=tmp_path, cache=tmp_path, database_url="postgresql://nobody@/nothing?host=/nowhere")
+    ensure_master_key(settings.master_key_path)
+    return [
+        (str(method).lower(), route.path_format, handler)
+        for route in Application(settings).litestar.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+        if method != "OPTIONS" and handler.resolve_include_in_schema()
+    ]
+
+
+def _parameters(operation: dict[str, Any], place: str) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in operation.get("parameters", []) if one["in"] == place}
+
+
+def test_what_generates_has_an_idempotency_key_and_nothing_else_has(document: dict[str, Any], tmp_path: Path) -> None:
+    """Read from what serves each operation: a route that takes the header or does not cannot be forgotten."""
+    operations = _operations(document)
+    asked = 0
+    for method, path, handler in _handlers(tmp_path):
+        served = handler.fn() if not inspect.signature(handler.fn).parameters else None
+        if not isinstance(served, CallRoute):
+            continue
+        asked += 1
+        operation = operations[method, path]
+        keyed = "Idempotency-Key" in _parameters(operation, "header")
+        assert keyed is served._keyed, path
+        ok = operation["responses"]["200"].get("headers", {})
+        assert ("idempotent-replayed" in ok) is keyed, path
+        assert ("422" in operation["responses"]) is (keyed and not path.startswith("/model/")), path
+        assert "409" in operation["responses"] or path.startswith("/model/"), path
+    assert asked > 15
+
+
+def test_the_session_header_names_every_parameter(document: dict[str, Any]) -> None:
+    described = [
+        one
+        for operation in _operations(document).values()
+        for name, one in _parameters(operation, "header").items()
+        if name == "x-bedplate-session"
+    ]
+    assert len(described) == 7
+    for one in described:
+        for field in SessionChoice.__struct_fields__:
+            assert re.search(rf"`{field}[`=]", one["description"]), field
+        for choices in (OnBusy, OnInterrupted):
+            assert "|".join(choice.value for choice in choices) in one["description"]
+
+
+def test_sessions_by_every_api_are_described(document: dict[str, Any]) -> None:
+    operations = {one["operationId"]: one for one in _operations(document).values()}
+    for name, tag in (
+        ("CreateSession", "Bedrock sessions"),
+        ("PutInvocationStep", "Bedrock sessions"),
+        ("ListTagsForResource", "Bedrock sessions"),
+        ("createConversation", "OpenAI"),
+        ("createConversationItems", "OpenAI"),
+        ("holdSession", "Sessions"),
+        ("exportSession", "Sessions"),
+        ("importSessions", "Sessions"),
+    ):
+        assert operations[name]["tags"] == [tag], name
+        assert operations[name]["description"], name
+        for status in ("400", "403", "404", "500", "503"):
+            assert operations[name]["responses"][status]["content"]["application/json"]["schema"]["$ref"], name
+    assert set(_parameters(operations["ListSessions"], "query")) == {"maxResults", "nextToken"}
+    assert set(_parameters(operations["UntagResource"], "query")) == {"tagKeys"}
+    assert {"stream", "starting_after"} <= set(_parameters(operations["retrieveResponse"], "query"))
+    assert set(operations["exportSession"]["responses"]["200"]["content"]) == {"application/jsonl"}
+    assert set(operations["importSessions"]["requestBody"]["content"]) == {"application/jsonl"}
+
+
+def test_parameters_of_a_path_are_in_its_order(document: dict[str, Any]) -> None:
+    for (_, path), operation in _operations(document).items():
+        assert list(_parameters(operation, "path")) == re.findall(r"\{([^}]*)\}", path)
+        names = [(one["name"], one["in"]) for one in operation.get("parameters", [])]
+        assert len(names) == len(set(names)), path
+
+
+def test_errors_of_sessions_have_the_form_that_the_document_says(
+    gateway: RunningGateway, document: dict[str, Any]
+) -> None:
+    error = set(document["components"]["schemas"]["OpenAIErrorBody"]["properties"])
+    with http(gateway, gateway.admin_key) as client:
+        answers = [
+            client.get("/v1/sessions/sess_none/items"),
+            client.get("/v1/sessions/sess_none/items", params={"limit": 0}),
+            client.put("/v1/sessions/sess_none/hold"),
+            client.post("/v1/sessions/import", content=b"none"),
+        ]
+    assert [answer.status_code for answer in answers] == [404, 400, 404, 400]
+    for answer in answers:
+        assert set(answer.json()) == error

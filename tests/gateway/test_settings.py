@@ -32,6 +32,17 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "BEDPLATE_TLS_KEY": ("tls_key", "/tls/server.key", Path("/tls/server.key")),
     "BEDPLATE_TLS_CA": ("tls_ca", "/tls/ca.pem", Path("/tls/ca.pem")),
     "BEDPLATE_SESSION_WAIT_S": ("session_wait_s", "9", 9.0),
+    "BEDPLATE_SESSION_KEYS": ("session_keys", "none", "none"),
+    "BEDPLATE_SESSION_KEY_MATERIAL": ("session_key_material", "{}", "{}"),
+    "BEDPLATE_KEY_DATABASE_URL": ("key_database_url", "postgresql://k", "postgresql://k"),
+    "BEDPLATE_VAULT_TOKEN": ("vault_token", "t", "t"),
+    "BEDPLATE_VAULT_CA_FILE": ("vault_ca_file", "/vault/ca.pem", Path("/vault/ca.pem")),
+    "BEDPLATE_KMS_REGION": ("kms_region", "eu-west-1", "eu-west-1"),
+    "BEDPLATE_SESSION_IDLE_S": ("session_idle_s", "60", 60.0),
+    "BEDPLATE_SESSION_RETENTION_S": ("session_retention_s", "3600", 3600.0),
+    "BEDPLATE_SESSION_STEPS": ("session_steps", "10", 10),
+    "BEDPLATE_SESSION_STEP_BYTES": ("session_step_bytes", "1000", 1000),
+    "BEDPLATE_REPLY_RETENTION_S": ("reply_retention_s", "600", 600.0),
 }
 
 
@@ -91,6 +102,11 @@ WRONG = [
     ("BEDPLATE_DATABASE_POOL_SIZE", "0"),
     ("BEDPLATE_DATABASE_TIMEOUT_S", "0"),
     ("BEDPLATE_SESSION_WAIT_S", "-0.1"),
+    ("BEDPLATE_SESSION_IDLE_S", "0"),
+    ("BEDPLATE_SESSION_RETENTION_S", "1"),
+    ("BEDPLATE_SESSION_STEPS", "0"),
+    ("BEDPLATE_SESSION_STEP_BYTES", "0"),
+    ("BEDPLATE_REPLY_RETENTION_S", "1"),
 ]
 
 

@@ -431,7 +431,17 @@ def test_only_what_opens_conversations_reaches_who_keeps_their_keys() -> None:
         assert policy["egress"][2]["to"] == [{"podSelector": {"matchLabels": {"app": "key-postgres"}}}]
         assert policy["egress"][3]["to"] == [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
     assert ports_of(policies["bedplate-gateway"]) == [[53, 53], [5432], [5433], [8200], [8000]]
-    assert ports_of(policies["bedplate-jobs"]) == [[53, 53], [5432]]
+    assert ports_of(policies["bedplate-jobs"]) == [[53, 53], [5432], [5433]]
+
+
+def test_the_key_database_is_migrated_as_the_other_is() -> None:
+    rendered = {name: environment(pod) for name, pod in pods(render(values("keys")))}
+    urls = {name: env["BEDPLATE_DATABASE_URL"]["secretKeyRef"] for name, env in rendered.items()}
+    assert urls.pop("Job/bedplate-migrate-keys") == {"name": "bedplate-key-database", "key": "url"}
+    assert set(urls) == OPEN_SESSIONS | {"Job/bedplate-migrate"}
+    assert all(url == {"name": "bedplate-database", "key": "url"} for url in urls.values())
+    hooks = one(render(values("keys")), "Job", "bedplate-migrate-keys")["metadata"]["annotations"]
+    assert hooks["helm.sh/hook"] == "pre-install,pre-upgrade"
 
 
 def test_the_engine_asks_for_its_key_and_the_gateway_knows_it() -> None:

@@ -25,7 +25,7 @@ def test_a_thousand_turns_and_a_hundred_kills(own_server: PostgresServer, tmp_pa
     plan = long_plan(TIMES[workers], seed=workers)
     outcome = Run(own_server, tmp_path, workers=workers).carry_out(plan, clients=12, unkeyed=3, turns=TURNS[workers])
     print(f"\n{workers} gateway processes\n{outcome.table()}")
-    assert outcome.faults == []
+    assert outcome.faults == [], "\n".join(map(str, outcome.faults))
     assert set(outcome.kills) == set(EVERY)
     assert sum(outcome.kills.values()) == len(plan)
     assert outcome.turns >= TURNS[workers]

@@ -195,7 +195,6 @@ async def test_an_update_without_a_filter_stays_inside(database: Database) -> No
         "drop table session",
         "truncate session_item",
         "create table public.mine (id int)",
-        "update session_item set role = 'system'",
         "update session_item set seq = 7",
         "update session_item set role = 'system'",
         "update session_item set project_id = 'proj_b'",

@@ -27,8 +27,24 @@ from bedplate_gateway.dialects.anthropic import openapi as anthropic
 from bedplate_gateway.dialects.bedrock import openapi as bedrock
 from bedplate_gateway.dialects.openai import openapi as openai
 from bedplate_gateway.web.authorization import ACTION
+from bedplate_gateway.web.idempotency import REPLAYED_HEADER
+from bedplate_gateway.web.incoming import SESSION_HEADER
+from bedplate_gateway.web.operation_details import (
+    ANSWER_HEADERS,
+    ARCHIVE_ERRORS,
+    GENERATES,
+    KEY_ANSWER,
+    KEY_PARAMETER,
+    MISMATCH,
+    QUERIES,
+    SESSION_ANSWER,
+    SESSION_ERRORS,
+    SESSION_PARAMETER,
+)
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+
+_TEXT: JSONObject = {"type": "string"}
 
 BODY = "body"
 """The key in a route's `opt` under which it names its bodies."""
@@ -69,7 +85,7 @@ _ERRORS = MappingProxyType(
         "401": "The API key is missing or not valid",
         "403": "The key does not permit this",
         "404": "There is no such model or session",
-        "409": "The session has a turn that does not end",
+        "409": "Another turn of the session runs or came first, or the session has ended or expired",
         "413": "The body is too large",
         "429": "Too many requests",
         "500": "The gateway failed",
@@ -161,19 +177,27 @@ def build_document(app: Litestar) -> JSONObject:
 
 
 def _add_path_parameters(path: str, operation: dict[str, Any]) -> None:
-    """Declare the path's parameters that its function does not take: calls read them from the raw path."""
-    parameters: list[Any] = operation.get("parameters") or []
-    known = {parameter["name"] for parameter in parameters}
-    missing = [name for name in _PATH_PARAMETER.findall(path) if name not in known]
-    parameters += [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in missing]
+    """Declare the path's parameters, in its order, also those that its function does not take: calls read them from
+    the raw path.
+    """
+    given: list[Any] = operation.get("parameters") or []
+    known = {parameter["name"]: parameter for parameter in given if parameter["in"] == "path"}
+    plain = {"in": "path", "required": True, "schema": {"type": "string"}}
+    parameters = [known.get(name) or {"name": name, **plain} for name in _PATH_PARAMETER.findall(path)]
+    parameters += [parameter for parameter in given if parameter["in"] != "path"]
     if parameters:
         operation["parameters"] = parameters
 
 
 def _describe(operation: dict[str, Any], body: Body | None) -> None:
-    responses = operation.setdefault("responses", {})
+    name = operation["operationId"]
+    for query in QUERIES.get(name, ()):
+        _add_parameter(operation, query.name, "query", query.schema, query.description)
     if body is None:
+        if "Sessions" in operation["tags"]:
+            _describe_own(operation)
         return
+    responses = operation.setdefault("responses", {})
     if body.request is not None:
         operation["requestBody"] = {"required": True, "content": {body.request_type: {"schema": _ref(body.request)}}}
     content: dict[str, JSON] = {}
@@ -182,18 +206,45 @@ def _describe(operation: dict[str, Any], body: Body | None) -> None:
     if body.event is not None:
         content[body.event_media_type] = {"schema": _ref(body.event)}
     ok: dict[str, Any] = {"description": "The answer", "content": content}
+    headers: dict[str, str] = {}
     if body.session_header:
-        schema: JSONObject = {"type": "string"}
-        operation.setdefault("parameters", []).append(
-            {"name": "x-bedplate-session", "in": "header", "required": False, "schema": schema}
+        _add_parameter(operation, SESSION_HEADER, "header", _TEXT, SESSION_PARAMETER)
+        headers = {SESSION_HEADER: SESSION_ANSWER, **ANSWER_HEADERS}
+    errors = dict(body.error_statuses)
+    if name in GENERATES:
+        _add_parameter(
+            operation, "Idempotency-Key", "header", {**_TEXT, "minLength": 1, "maxLength": 255}, KEY_PARAMETER
         )
-        ok["headers"] = {"x-bedplate-session": {"schema": schema, "description": "The session's id"}}
+        headers[REPLAYED_HEADER] = KEY_ANSWER
+        if body.error_statuses is _ERRORS:  # Bedrock has no status of its own for it
+            errors["422"] = MISMATCH
+    if headers:
+        ok["headers"] = {header: {"schema": _TEXT, "description": said} for header, said in headers.items()}
     responses[str(body.status)] = ok
-    for status, description in body.error_statuses.items():
-        responses[status] = {
-            "description": description,
-            "content": {"application/json": {"schema": _ref(body.error)}},
-        }
+    _add_errors(responses, errors, body.error)
+
+
+def _describe_own(operation: dict[str, Any]) -> None:
+    """Bedplate's own operations on sessions: what Litestar knows of them, and their errors, which it does not."""
+    errors = dict(SESSION_ERRORS)
+    if operation["operationId"] == "exportSession":
+        operation["responses"]["200"]["content"] = {"application/jsonl": {"schema": _TEXT}}
+    if operation["operationId"] == "importSessions":
+        operation["requestBody"] = {"required": True, "content": {"application/jsonl": {"schema": _TEXT}}}
+        errors |= ARCHIVE_ERRORS
+    _add_errors(operation["responses"], errors, "OpenAIErrorBody")
+
+
+def _add_parameter(operation: dict[str, Any], name: str, place: str, schema: JSONObject, description: str) -> None:
+    operation.setdefault("parameters", []).append(
+        {"name": name, "in": place, "required": False, "schema": schema, "description": description}
+    )
+
+
+def _add_errors(responses: dict[str, Any], errors: Mapping[str, str], body: str) -> None:
+    for status, description in sorted(errors.items()):
+        content = {"application/json": {"schema": _ref(body)}}
+        responses[status] = {"description": description, "content": content}
 
 
 def _ref(name: str) -> JSONObject:

@@ -58,12 +58,13 @@ _EVENT_STREAM = {"content-type": STREAM_MEDIA_TYPE, "cache-control": "no-store",
     },
     summary="Create a response",
     description=(
-        "OpenAI's responses, streamed or not. A response is stored for 30 days, unless `store` is false, and the next "
-        "request goes on from it with `previous_response_id`. With `conversation` it is a turn of that conversation "
-        "and stored as a response as well, both or neither; `instructions` are for this turn only. With the header "
-        "`x-bedplate-session` the request is a "
-        "turn of a durable conversation instead: nothing is stored as a response, and `previous_response_id` is "
-        "refused. A response whose input the project's policy blocked is not stored."
+        "OpenAI's responses, streamed or not. A response is stored unless `store` is false, for 30 days where the "
+        "settings say nothing else, and the next request goes on from it with `previous_response_id`. With "
+        "`conversation` it is a turn of that conversation and stored as a response as well, both or neither; "
+        "`instructions` are for this turn only. With the header `x-bedplate-session` the request is a turn of a "
+        "durable conversation instead: nothing is stored as a response, and `previous_response_id` is refused. A "
+        "response whose input the project's policy blocked is not stored. With `background` the answer comes at "
+        "once, and the response goes on without its client."
     ),
     tags=["OpenAI"],
     operation_id="createResponse",

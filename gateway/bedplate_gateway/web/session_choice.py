@@ -33,7 +33,7 @@ _FLAGS: Final = frozenset({"pin"})
 class SessionChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`id` is `auto` for a new conversation, or one of the three ids of an old one; see `TurnOptions` for the rest."""
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    id: str
     branch: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     fork_at: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     on_busy: OnBusy = OnBusy.WAIT

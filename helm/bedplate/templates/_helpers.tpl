@@ -71,8 +71,9 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* USER is who the catalogue's history names for what a job applies; HOME is where libraries may write. */}}
+{{/* `database` beside the root is another database than the values' own. USER is who the catalogue's history names for what a job applies; HOME is where libraries may write. */}}
 {{- define "bedplate.environment" -}}
+{{- $database := default .Values.database .database -}}
 - name: HOME
   value: /tmp
 - name: USER
@@ -82,8 +83,8 @@ seccompProfile:
 - name: BEDPLATE_DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.database.existingSecret }}
-      key: {{ .Values.database.key }}
+      name: {{ $database.existingSecret }}
+      key: {{ $database.key }}
 - name: BEDPLATE_MASTER_KEY_FILE
   value: /etc/bedplate/master/master.key
 - name: BEDPLATE_LOG_FORMAT

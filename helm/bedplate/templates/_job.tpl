@@ -1,4 +1,4 @@
-{{/* A pod of the image that runs one command and ends. Arguments: root, name, command; opensSessions gives it the keys, an own component and the account, declared mounts what is declared. */}}
+{{/* A pod of the image that runs one command and ends. Arguments: root, name, command; opensSessions gives it the keys, an own component and the account, declared mounts what is declared, database is another one. */}}
 {{- define "bedplate.jobPod" -}}
 {{- $root := .root -}}
 metadata:
@@ -23,7 +23,7 @@ spec:
       securityContext:
         {{- include "bedplate.containerSecurityContext" $root | nindent 8 }}
       env:
-        {{- include "bedplate.environment" $root | nindent 8 }}
+        {{- include "bedplate.environment" (merge (dict "database" .database) $root) | nindent 8 }}
         {{- if .opensSessions }}
         {{- include "bedplate.sessionEnvironment" $root | nindent 8 }}
         {{- end }}

@@ -24,7 +24,8 @@ UNKEYED_PAUSE_S = 0.5
 GIVE_UP_S = 60.0
 """A turn that takes longer counts as never acknowledged."""
 
-_TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_TRY_AGAIN = frozenset({409, 424, 500, 502, 503, 504, 529})
+"""424 is Bedrock's for a model that failed, 529 Anthropic's for one that is overloaded."""
 
 
 class Refused(Exception):
@@ -93,7 +94,11 @@ class Conversation:
 
     @property
     def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._api_key}", "x-bedplate-session": self._session or "auto"}
+        session = self._session or "auto"
+        if self._keyed and self._number % 2:
+            # A retry that did not take up its own turn would go on from it, and the question would be there twice.
+            session += "; on_interrupted=continue"
+        return {"authorization": f"Bearer {self._api_key}", "x-bedplate-session": session}
 
     def _seen(self, turn: SentTurn, wire: Wire, session: str, *bodies: bytes) -> SentTurn:
         self._session = session

@@ -53,8 +53,27 @@ def application() -> Any:
     return asgi.application()
 
 
+PLACES: tuple[tuple[type, str], ...] = (
+    (Recorder, "admit"),
+    (Turn, "begin"),
+    (Turn, "ending"),
+    (Answer, "first_event"),
+    (Answer, "__anext__"),
+    (CallResponse, "__call__"),
+    (Database, "_commit"),
+)
+
+
+def require_places() -> None:
+    """Raise `AttributeError` for a place that is gone."""
+    for owner, name in PLACES:
+        if name not in owner.__dict__:
+            raise AttributeError(f"{owner.__name__}.{name} is a marked point of this suite: say where it is now")
+
+
 def mark(orders: Orders) -> None:
-    """Wrap the places. Raises `KeyError` for one that is gone."""
+    """Wrap the places."""
+    require_places()
 
     def reached(point: Point) -> None:
         order = orders.take(point)
@@ -149,6 +168,7 @@ def serve() -> None:
 
 def main() -> None:
     """Start a gateway for each line."""
+    require_places()
     child = 0
     for _ in sys.stdin:
         if child:
@@ -166,4 +186,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 
-__all__ = ["ORDERS_VARIABLE", "application", "main", "mark", "serve"]
+__all__ = ["ORDERS_VARIABLE", "application", "main", "mark", "require_places", "serve"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import httpx
 import msgspec
 
 from bedplate_gateway.settings import environment_of
+from bedplate_store.child_process import die_with_parent
 from tests.faults.session_suite.checker import Fault, SentTurn, check
 from tests.faults.session_suite.conversation import Conversation, Tally
 from tests.faults.session_suite.engine import MODEL
@@ -59,7 +61,7 @@ class EngineProcess:
         """Start it, again after it was killed."""
         self.stop()
         command = [sys.executable, "-m", "tests.faults.session_suite.engine", "--port", str(self.port)]
-        self._process = subprocess.Popen(command, cwd=ROOT)
+        self._process = subprocess.Popen(command, cwd=ROOT, preexec_fn=die_with_parent(signal.SIGKILL))
 
     def stop(self) -> None:
         """End it, if it is there."""
@@ -180,9 +182,9 @@ class Run:
 
     @contextmanager
     def _running(self, clients: int, unkeyed: int) -> Iterator[Future[None]]:
-        self._engine.start()
-        self._gateway.start()
         try:
+            self._engine.start()
+            self._gateway.start()
             with ThreadPoolExecutor(1) as thread:
                 try:
                     yield thread.submit(lambda: asyncio.run(self._converse(clients, unkeyed)))

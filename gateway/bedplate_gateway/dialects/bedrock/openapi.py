@@ -21,7 +21,10 @@ SCHEMA_PREFIX: Final = "Bedrock"
 
 ERROR_STATUSES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "400": "The request is wrong, at odds with a running turn, or over a budget; `x-amzn-errortype` says which",
+        "400": (
+            "The request is wrong, at odds with another turn or with the request that had its idempotency key, or over "
+            "a budget; `x-amzn-errortype` says which"
+        ),
         "403": "The credential is missing, not valid, or does not permit this",
         "404": "There is no such model or session",
         "408": "The model was too slow",
