@@ -31,7 +31,6 @@ _MAX_SEQ: Final = 2**63 - 1
 _INLINE_BYTES: Final = 256 * 1024
 """What is larger is encrypted in a thread, so that others are served meanwhile."""
 _ITEM: Final = "item_"
-_CALL: Final = "req_"
 
 # Everything that adds to a session holds its row, so each next statement sees what the one before it in line did.
 _LOCK: Final = text("select 1 from session where id = :session and project_id = :project for no key update")
@@ -44,15 +43,9 @@ _ADD_INVOCATION: Final = text(
     "select cast(:session as text), cast(:id as text), cast(:project as text), invocations, cast(:call as text), "
     "cast(:description as text) from touched returning id, number, description, created_at"
 )
-# Items of version 0003 have no invocation; the call that they came with stands for it.
-_OF_ITEM: Final = f"coalesce(invocation_id, substr(call_id, {len(_CALL) + 1}))"
 _INVOCATION: Final = text(
     "select id, number, call_id, description, created_at from session_invocation "
     "where session_id = :session and project_id = :project and id = :id"
-)
-_IS_OF_ITEMS: Final = text(
-    f"select 1 from session_item where session_id = :session and project_id = :project and {_OF_ITEM} = :id "  # noqa: S608 - constants
-    "and status <> 'dropped' and deleted_at is null limit 1"
 )
 _INVOCATIONS: Final = text(
     "select id, number, description, created_at from session_invocation "
@@ -84,15 +77,15 @@ _PUT: Final = (
     "where session_id = :session and project_id = :project and {which} and seq < :before order by seq desc limit :limit"
 )
 _SAID: Final = (
-    f"select seq, id, {_OF_ITEM} as invocation_id, created_at from session_item "  # noqa: S608 - constants
+    "select seq, id, invocation_id, created_at from session_item "
     "where session_id = :session and project_id = :project and {which} and seq < :before "
-    "and status <> 'dropped' and deleted_at is null order by seq desc limit :limit"
+    "and status <> 'dropped' and deleted_at is null and kind <> 'summary' order by seq desc limit :limit"
 )
 _LIST: Final = (text(_PUT.format(which="true")), text(_SAID.format(which="branch = 0")))
 # An invocation is a turn of one branch, so its items are numbered without their branch being named.
 _LIST_OF: Final = (
     text(_PUT.format(which="invocation_id = :invocation")),
-    text(_SAID.format(which=f"{_OF_ITEM} = :invocation")),
+    text(_SAID.format(which="invocation_id = :invocation")),
 )
 _BLOCKS: Final = msgspec.msgpack.Decoder(tuple[StepBlock, ...])
 
@@ -255,10 +248,9 @@ class SessionSteps:
             item = await self._reader.one(project, session, ItemId(_ITEM + step))
         except NotFound:
             raise _no_step() from None
-        of = item.invocation_id or item.call_id.removeprefix(_CALL)
-        if of != invocation:
+        if item.invocation_id != invocation:
             raise _no_step()
-        return Step(id=step, invocation_id=of, time=item.created_at, message=item.message)
+        return Step(id=step, invocation_id=invocation, time=item.created_at, message=item.message)
 
     async def page(
         self,
@@ -290,10 +282,8 @@ class SessionSteps:
         return merged(items, steps, limit=limit)
 
     async def _require_invocation(self, connection: AsyncConnection, values: dict[str, object]) -> None:
-        for statement in (_INVOCATION, _IS_OF_ITEMS):
-            if (await connection.execute(statement, values)).first() is not None:
-                return
-        raise _no_invocation()
+        if (await connection.execute(_INVOCATION, values)).first() is None:
+            raise _no_invocation()
 
 
 def merged(items: Sequence[Listed], steps: Sequence[Listed], *, limit: int) -> StepPage:

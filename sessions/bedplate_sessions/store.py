@@ -80,11 +80,11 @@ class Sessions:
             return self._turn(place, call, past, lock, cipher, options)
         branch, lock = await self._branch(project, session, options, wait_s)
         try:
-            past, opened, cipher = await self._past(project, session, branch, options, turn)
+            past, cipher = await self._past(project, session, branch, options, turn)
         except BaseException:
             await lock.release()
             raise
-        place = Place(project=project, session=session, branch=branch, turn=opened or call)
+        place = Place(project=project, session=session, branch=branch, turn=turn or call)
         return self._turn(place, call, past, lock, cipher, options)
 
     def _turn(
@@ -135,8 +135,8 @@ class Sessions:
 
     async def _past(
         self, project: ProjectId, session: SessionId, branch: int, options: TurnOptions, turn: CallId | None
-    ) -> tuple[Past, CallId | None, Cipher]:
-        """What the turn finds, the turn's id when it takes up one that is open, and the session's cipher."""
+    ) -> tuple[Past, Cipher]:
+        """What the turn finds, and the session's cipher."""
         async with self._database.transaction(project) as connection:
             require_writable(await find(connection, project, session))
             line = await read_line(connection, project, session, branch)
@@ -157,7 +157,7 @@ class Sessions:
                 began_after=after,
                 resumed_input=None if resumed is None else resumed.input_end,
             )
-            return past, None if resumed is None else turn, cipher
+            return past, cipher
 
     async def _items(
         self, connection: AsyncConnection, project: ProjectId, session: SessionId, line: Line, upto: int

@@ -212,3 +212,10 @@ async def test_responses_are_as_they_were_and_can_be_built_on(old: Store) -> Non
     assert (await responses.read(project=PROJECT, response_id=third)).output.text == "3"
     await responses.delete(project=PROJECT, response_id=FIRST)
     assert (await responses.read(project=PROJECT, response_id=SECOND)).output.text == "answer to two"
+
+
+async def test_their_turns_are_invocations(old: Store) -> None:
+    page = await old.sessions.steps.invocations(PROJECT, SESSION, limit=10)
+    assert [(each.id, each.number) for each in page.invocations] == [("2", 2), ("1", 1)]
+    steps = await old.sessions.steps.page(PROJECT, SESSION, limit=10, invocation="1")
+    assert len(steps.steps) == 3

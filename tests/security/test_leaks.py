@@ -223,7 +223,6 @@ def _built_sql(source: str) -> list[int]:
 
 
 _PUT_TOGETHER = {
-    "sessions/bedplate_sessions/session_steps.py": "one condition of two constants",
     "sessions/bedplate_sessions/lifecycle/due_sessions.py": "one statement with and without a clause",
     "sessions/bedplate_sessions/lifecycle/due_rows.py": "two tables with the same columns, named by constants",
     "gateway/bedplate_gateway/jobs/worker.py": "the job library's own tables",

@@ -209,7 +209,7 @@ async def test_a_turn_that_others_have_passed_begins_anew(tenant: Store, half: s
     assert [item.message.text for item in await tenant.all_items(session)] == [
         "0", "answer 0", "2", "answer 2", "1", "answer 1",
     ]  # fmt: skip
-    assert [row[2] for row in await invocations(tenant, session)] == [1, 2, 3, 4]
+    assert len(await invocations(tenant, session)) == 3, "it is the same turn, and the same invocation"
 
 
 async def test_another_turn_that_is_open_is_not_taken_for_ones_own(tenant: Store) -> None:

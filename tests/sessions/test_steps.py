@@ -302,17 +302,6 @@ async def test_a_turn_of_another_branch_is_found_by_its_invocation(store: Store)
     assert read.message.text == "there"
 
 
-async def test_items_of_the_version_before_have_their_call_as_invocation(store: Store) -> None:
-    session = await turn(store, None, "question", "answer")
-    items = await store.all_items(session)
-    await do(store, "delete from session_invocation")
-    of = items[0].call_id.removeprefix("req_")
-    steps = steps_of(store)
-    assert len((await steps.page(store.project, session, limit=10, invocation=of)).steps) == 2
-    with pytest.raises(NotFound):
-        await steps.page(store.project, session, limit=10, invocation=ONE)
-
-
 async def test_nothing_is_found_in_another_session_or_project(store: Store) -> None:
     mine, other = await begin(store), await begin(store)
     steps = await invoked(store, mine)

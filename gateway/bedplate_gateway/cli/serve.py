@@ -59,6 +59,7 @@ def serve(home: Path | None, host: str | None, port: int | None, database_url: s
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
+        timeout_worker_healthcheck=60,  # a worker that is busy importing on a busy machine is not dead
         timeout_graceful_shutdown=int(settings.drain_timeout_s),
     )
 
