@@ -37,7 +37,7 @@ from bedplate_gateway.dialects.bedrock.sessions_errors import error_reply
 from bedplate_gateway.dialects.bedrock.sessions_ids import session_arn, session_identifier, tagged_session
 from bedplate_gateway.dialects.bedrock.sessions_tokens import MAX_TOKEN_CHARS, PageTokens, Paging
 from bedplate_gateway.web.bedrock_session_routes import BEDROCK_SESSION_ROUTES
-from bedplate_sessions.session import NewSession, Session, SessionPage, SessionPlace
+from bedplate_sessions.session import Face, NewSession, Session, SessionPage, SessionPlace
 from bedplate_sessions.steps import Invocation, InvocationPage, Step, StepPage, StepPlace
 from tests.dialects.bedrock_sdk import judge
 
@@ -297,10 +297,10 @@ def test_a_session_is_made_as_asked() -> None:
         "sessionMetadata": {"a": ""},
         "tags": {"b": "c"},
     }
-    made = new_session(msgspec.json.encode(body), NewSession(idle_timeout_s=60.0))
+    made = new_session(msgspec.json.encode(body), NewSession(face=Face.BEDROCK, idle_timeout_s=60.0))
     assert (made.metadata, made.tags, made.idle_timeout_s) == ({"a": ""}, {"b": "c"}, 60.0)
     assert made.face.value == "bedrock"
-    assert new_session(b"", NewSession(idle_timeout_s=60.0)).metadata == {}
+    assert new_session(b"", NewSession(face=Face.BEDROCK, idle_timeout_s=60.0)).metadata == {}
 
 
 TOKENS = PageTokens(bytes(range(32)))
