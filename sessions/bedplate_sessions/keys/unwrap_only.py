@@ -18,8 +18,8 @@ class UnwrapOnly:
         return "none"
 
     async def wrap(self, project: ProjectId, owner: str, data_key: bytes) -> WrappedKey:
-        """Raises `NotImplementedError`: whoever asks has not looked at what this is."""
-        raise NotImplementedError("encryption is off for new content")
+        """Raises `RuntimeError`: whoever asks has not looked at what this is."""
+        raise RuntimeError("encryption is off for new content")
 
     async def unwrap(self, project: ProjectId, owner: str, wrapped: WrappedKey) -> bytes:
         """See `KeyProvider.unwrap`."""
