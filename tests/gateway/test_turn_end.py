@@ -43,10 +43,12 @@ class Rows:
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[str, str, int]] = []
+        self.stop_reasons: list[str | None] = []
 
     def put(self, row: bytes, settle: Callable[[StoreUnavailable | None], None]) -> None:
         found = msgspec.json.decode(row)
         self.outcomes.append((found["id"], found["outcome"], found["http_status"]))
+        self.stop_reasons.append(found["stop_reason"])
         settle(None)
 
 
@@ -165,6 +167,7 @@ async def test_when_one_write_fails_none_is_stored_and_the_error_takes_the_ends_
     assert not run.ended
     assert run.upstream.closed
     assert run.rows.outcomes == [(run.call, outcome, status)]
+    assert run.rows.stop_reasons == [None], "nobody was told that it ended"
     assert await run.records() == []
     items = await tenant.all_items(session)
     assert [(item.message.text, item.status) for item in items[2:]] == [

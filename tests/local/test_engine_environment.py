@@ -24,6 +24,7 @@ from bedplate_gateway.local.engine_environment import (
     cpu_requirements,
     has_nvidia_gpu,
     pip_environment,
+    pip_failure,
 )
 from bedplate_gateway.local.errors import LaunchError
 from bedplate_gateway.local.progress import SilentProgress
@@ -164,6 +165,11 @@ def test_an_environment_whose_python_is_gone_is_built_anew(tmp_path: Path, envir
     environment.python.symlink_to(tmp_path / "removed-python")
     python = environment.ensure(SilentProgress())
     assert subprocess.run([python, "-c", "import tiny"]).returncode == 0
+
+
+def test_a_cpu_torch_that_pip_calls_a_conflict_is_one_that_it_cannot_find() -> None:
+    said = ["ERROR: Cannot install torch==2.13.0+cpu because these package versions have conflicting dependencies."]
+    assert "PIP_EXTRA_INDEX_URL" in pip_failure(said).hint
 
 
 def test_a_missing_cpu_torch_points_to_pips_own_configuration(tmp_path: Path, environ: dict[str, str]) -> None:

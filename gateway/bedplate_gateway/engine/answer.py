@@ -195,12 +195,14 @@ class Answer:
             await self._durable.commit(self.call.principal.project, writes, what="this turn", then=stored)
         except asyncio.CancelledError as error:
             if not self._recorded:
+                self._stop_reason = None
                 await self.fail(error)
             else:
                 self._settled = True
                 self._settlements.begin(self._release())
             raise
         except BaseException as error:
+            self._stop_reason = None  # it did not end that way after all
             await self.fail(error)
             raise
 

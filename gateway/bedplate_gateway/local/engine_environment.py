@@ -296,7 +296,10 @@ def run_pip(command: Sequence[str], environ: Mapping[str, str], report: _PipRepo
 def pip_failure(lines: Sequence[str]) -> LaunchError:
     """Explain the last lines that pip wrote before it failed."""
     text = "\n".join(lines)
-    if re.search(r"(No matching distribution found for|satisfies the requirement) torch==\S+\+cpu", text):
+    # With a constraint on torch in its configuration, pip calls a build that it cannot find a conflict.
+    if re.search(
+        r"(No matching distribution found for|satisfies the requirement|Cannot install) torch==\S+\+cpu", text
+    ):
         return LaunchError(
             "pip cannot find the CPU build of torch that the engine needs",
             "It is not on PyPI. Add PyTorch's CPU package index to pip's own configuration, e.g. in the "
