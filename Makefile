@@ -60,7 +60,7 @@ $(VENV)/.up: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.up
 	@echo "Installing the test tools into $(VENV)"
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[guardrails,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[guardrails,models,test]'
 	@touch $@
 
 # The official SDKs in an environment of their own, as an application would have them.

@@ -3,7 +3,8 @@
     python bench/guardrail_stream.py
 
 Each event is a batch of its own with one token of about four characters, which is the worst case; batches of several
-deltas for a part cost one pass each. The last lines are the check of a long request.
+deltas for a part cost one pass each. Model rules are evaluated by nothing that takes time, so what they cost is the
+windows alone. The last lines are the check of a long request.
 """
 
 from __future__ import annotations
@@ -11,13 +12,29 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
+from bedplate_core.assessment import GuardrailRef
 from bedplate_core.events import Batch, Delta, Event, Finish, PartEnd, PartStart, Start, Stop, StopReason
 from bedplate_core.messages import Message, Role, Text
 from bedplate_core.requests import Request
 from bedplate_core.usage import Usage
 from bedplate_guardrails.document import convert_document
+from bedplate_guardrails.evaluation import (
+    Capabilities,
+    ContentTask,
+    EntitiesTask,
+    Evaluators,
+    GroundingTask,
+    Result,
+    Scores,
+    Spans,
+    Task,
+    TopicsTask,
+    Validated,
+    ValidatorTask,
+)
+from bedplate_guardrails.guarding import AnswerContext, Guarding
 from bedplate_guardrails.policy import Policy, compile_policy
 
 PROSE = (
@@ -51,15 +68,41 @@ class Source:
         return None
 
 
-def policy(words: int, pii: bool, regexes: int) -> Policy:
+class Nothing:
+    """An evaluator that finds nothing, at once."""
+
+    async def evaluate(self, tenant: str, tasks: Sequence[Task], *, timeout_s: float) -> Sequence[Result]:
+        return [_nothing(task) for task in tasks]
+
+
+def _nothing(task: Task) -> Result:
+    match task:
+        case ContentTask():
+            return Scores(scores=dict.fromkeys(task.types, 0.0))
+        case TopicsTask():
+            return Scores(scores={topic.name: 0.0 for topic in task.topics})
+        case GroundingTask():
+            return Scores(scores=dict.fromkeys(task.types, 1.0))
+        case EntitiesTask():
+            return Spans(spans=())
+        case ValidatorTask():
+            return Validated(passed=True)
+
+
+GUARDING = Guarding(evaluators=Evaluators(local=Nothing()), tenant="bench")
+ABLE = Capabilities(models=frozenset({"content", "topics", "entities", "grounding"}))
+
+
+def policy(words: int, pii: bool, regexes: int, models: bool = False) -> Policy:
     """A policy that masks, so that the text is read to its end."""
     document: dict[str, object] = {"blockedInputMessaging": "no", "blockedOutputsMessaging": "no"}
     if words:
         listed = [{"text": f"{'abcdefghijklmnopqrstuvwxyz'[n % 26]}{n:x}word"} for n in range(words)]
         document["wordPolicyConfig"] = {"wordsConfig": listed}
+    kinds = [*(PII if pii else ()), *(("NAME",) if models else ())]
     sensitive: dict[str, object] = {}
-    if pii:
-        sensitive["piiEntitiesConfig"] = [{"type": kind, "action": "ANONYMIZE"} for kind in PII]
+    if kinds:
+        sensitive["piiEntitiesConfig"] = [{"type": kind, "action": "ANONYMIZE"} for kind in kinds]
     if regexes:
         sensitive["regexesConfig"] = [
             {"name": f"r{n}", "pattern": rf"\b[A-Z]{{{n % 5 + 2}}}-\d{{{n % 7 + 2},}}\b", "action": "ANONYMIZE"}
@@ -67,7 +110,12 @@ def policy(words: int, pii: bool, regexes: int) -> Policy:
         ]
     if sensitive:
         document["sensitiveInformationPolicyConfig"] = sensitive
-    return compile_policy("bench", "1", convert_document(document))
+    if models:
+        strengths = {"inputStrength": "HIGH", "outputStrength": "HIGH"}
+        filters = [{"type": kind, **strengths} for kind in ("HATE", "VIOLENCE", "INSULTS", "MISCONDUCT")]
+        document["contentPolicyConfig"] = {"filtersConfig": filters}
+    ref = GuardrailRef(id="bench", name="bench", version="1")
+    return compile_policy(ref, convert_document(document), ABLE)
 
 
 def answer(text: str, size: int) -> list[list[Event]]:
@@ -82,7 +130,7 @@ def answer(text: str, size: int) -> list[list[Event]]:
 async def seconds(batches: list[list[Event]], guard: Policy | None) -> float:
     """How long the stream takes, in process time."""
     source = Source(batches)
-    stream = source if guard is None else guard.guard_output(source)
+    stream = source if guard is None else guard.guard_output(source, GUARDING, AnswerContext())
     start = time.process_time()
     async for _ in stream:
         pass
@@ -94,7 +142,7 @@ async def held(batches: list[list[Event]], guard: Policy) -> list[int]:
     source = Source(batches)
     left = 0
     counts: list[int] = []
-    async for batch in guard.guard_output(source):
+    async for batch in guard.guard_output(source, GUARDING, AnswerContext()):
         left += sum(len(event.text) for event in batch if isinstance(event, Delta))
         counts.append(source.sent - left)
     return sorted(counts)
@@ -107,6 +155,8 @@ def main() -> None:
         "10,000 words": policy(10_000, False, 0),
         "4 PII, 100 words, 10 regexes": policy(100, True, 10),
         "4 PII, 10,000 words, 30 regexes": policy(10_000, True, 30),
+        "4 filters, names": policy(0, False, 0, models=True),
+        "4 filters, names, 4 PII": policy(0, True, 0, models=True),
     }
     texts = {"prose": PROSE, "dense PII": DENSE, "Chinese": CHINESE}
     for text_name, seed in texts.items():
@@ -118,15 +168,17 @@ def main() -> None:
             cost_us = (taken - bare) / len(batches) * 1e6
             print(f"{text_name:10} {policy_name:33} {cost_us:6.2f} us an event")
         if text_name != "dense PII":  # masks change the length there
-            counts = asyncio.run(held(batches, policies["4 PII, 100 words, 10 regexes"]))
-            middle, high = counts[len(counts) // 2], counts[len(counts) * 99 // 100]
-            print(f"{text_name:10} held: half of the time at most {middle}, 99 % {high}, ever {counts[-1]} characters")
+            for policy_name in ("4 PII, 100 words, 10 regexes", "4 filters, names, 4 PII"):
+                counts = asyncio.run(held(batches, policies[policy_name]))
+                middle, high = counts[len(counts) // 2], counts[len(counts) * 99 // 100]
+                print(f"{text_name:10} {policy_name:33} held: half of the time at most {middle}, 99 % {high}, "
+                      f"ever {counts[-1]} of {policies[policy_name].hold_back.chars} characters")  # fmt: skip
     for text_name, seed in texts.items():
         text = (seed * (CHARS // len(seed) + 1))[:CHARS]
         request = Request(model="m", messages=(Message(role=Role.USER, parts=(Text(text=text),)),))
         guard = policies["4 PII, 100 words, 10 regexes"]
         start = time.process_time()
-        guard.check_input(request)
+        asyncio.run(guard.check_input(request, GUARDING))
         print(f"{text_name:10} check_input of {CHARS:,} characters {(time.process_time() - start) * 1e3:8.1f} ms")
 
 

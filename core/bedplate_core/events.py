@@ -25,6 +25,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from bedplate_core.assessment import GuardrailTrace
 from bedplate_core.messages import Part, Signature
 from bedplate_core.usage import Usage
 
@@ -111,10 +112,14 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True, tag="finish"):
-    """The last event: one stop per choice, ordered by choice, and what the call consumed."""
+    """The last event: one stop per choice, ordered by choice, and what the call consumed.
+
+    `guardrail` is what guardrails made of the call, where one intervened or the caller asked to see it.
+    """
 
     stops: tuple[Stop, ...]
     usage: Usage
+    guardrail: GuardrailTrace | None = None
 
 
 Event: TypeAlias = Start | PartStart | Delta | PartEnd | Progress | Finish

@@ -6,6 +6,7 @@ from typing import assert_never
 
 import msgspec
 
+from bedplate_core.assessment import GuardrailTrace
 from bedplate_core.events import (
     Batch,
     Delta,
@@ -50,6 +51,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     created_s: int
     choices: tuple[Choice, ...]
     usage: Usage
+    guardrail: GuardrailTrace | None = None
 
 
 class _OpenPart:
@@ -154,6 +156,7 @@ class Fold:
             created_s=self._start.created_s,
             choices=tuple(choices),
             usage=self._finish.usage,
+            guardrail=self._finish.guardrail,
         )
 
 

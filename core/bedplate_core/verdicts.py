@@ -30,11 +30,13 @@ class Side(StrEnum):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """One decision of one rule of one policy version about one side of a call.
 
-    `rule` names the rule (`word`, `regex:badge`, `EMAIL`), never the text it matched. `count` is how many matches
-    were acted on; 0 for `ALLOW`, which speaks for the whole policy with `rule` set to `*`.
+    `policy` is the guardrail's name and `guardrail` its id. `rule` names the rule (`word`, `regex:badge`, `EMAIL`,
+    `content:HATE`), never the text it matched. `count` is how many matches were acted on; 0 for `ALLOW`, which speaks
+    for the whole policy with `rule` set to `*`.
     """
 
     policy: str
+    guardrail: str = ""
     version: str
     side: Side
     rule: str

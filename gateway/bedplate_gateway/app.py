@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -26,16 +27,21 @@ from bedplate_gateway.dialects.bedrock.sessions_tokens import PageTokens
 from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.engine import Engine
 from bedplate_gateway.engine.guarded_fetch import GuardedFetch
+from bedplate_gateway.engine.judge import Judge
 from bedplate_gateway.engine.media import MediaGuard
+from bedplate_gateway.guardrail_settings import guardrail_pool, prepare
 from bedplate_gateway.records.metrics import Metrics
+from bedplate_gateway.records.pool_metrics import PoolMetrics
 from bedplate_gateway.records.recorder import Recorder
 from bedplate_gateway.session_settings import key_database, session_key_provider, session_limits
 from bedplate_gateway.settings import Settings
 from bedplate_gateway.version import VERSION
 from bedplate_gateway.web.anthropic_routes import ANTHROPIC_ROUTES
+from bedplate_gateway.web.apply_guardrail_routes import APPLY_GUARDRAIL_ROUTES
 from bedplate_gateway.web.audio_routes import AUDIO_ROUTES
 from bedplate_gateway.web.authentication import Authentication
 from bedplate_gateway.web.authorization import authorization
+from bedplate_gateway.web.bedrock_guardrail_routes import BEDROCK_GUARDRAIL_ROUTES
 from bedplate_gateway.web.bedrock_invoke_routes import BEDROCK_INVOKE_ROUTES
 from bedplate_gateway.web.bedrock_model_routes import BEDROCK_MODEL_ROUTES
 from bedplate_gateway.web.bedrock_routes import BEDROCK_ROUTES
@@ -45,6 +51,7 @@ from bedplate_gateway.web.dialect_of import dialect_in
 from bedplate_gateway.web.documentation import DOCUMENTATION_ROUTES
 from bedplate_gateway.web.edge import Edge, call_id_of, started_s_of
 from bedplate_gateway.web.kept_calls import KeptCalls
+from bedplate_gateway.web.moderation_routes import MODERATION_ROUTES
 from bedplate_gateway.web.openai_routes import OPENAI_ROUTES
 from bedplate_gateway.web.operations_routes import OPERATIONS_ROUTES
 from bedplate_gateway.web.problems import gateway_error, http_error, internal_error
@@ -53,6 +60,7 @@ from bedplate_gateway.web.services import SERVICES, Services
 from bedplate_gateway.web.session_archive_routes import SESSION_ARCHIVE_ROUTES
 from bedplate_gateway.web.session_routes import SESSION_ROUTES
 from bedplate_gateway.web.vllm_routes import VLLM_ROUTES
+from bedplate_guardrails.evaluation import Evaluators
 from bedplate_providers.deadlines import Deadlines
 from bedplate_sessions.keys.data_keys import DataKeys
 from bedplate_sessions.store import Sessions
@@ -88,11 +96,18 @@ class Application:
         self._locks = KeyedLocks(config)
         self._writer = RowWriter(config, table="invocation", spool=settings.spool_path)
         keyring = read_keyring(settings.master_key_path)
+        self._pool = guardrail_pool(settings)
         self._catalogue = Catalogue(
-            self._database, Secrets(settings.secrets_path), keyring, settings.response_timeout_s
+            self._database,
+            Secrets(settings.secrets_path),
+            keyring,
+            settings.response_timeout_s,
+            able=self._pool.capabilities,
+            prepare=partial(prepare, self._pool),
         )
         self._listener = Listener(config, CHANGE_CHANNEL, self._catalogue.reload)
         metrics = Metrics(CollectorRegistry())
+        self._pool_metrics = PoolMetrics(metrics.registry, self._pool)
         self._key_provider = session_key_provider(settings, keyring)
         self._key_database = key_database(settings)
         self._keys = DataKeys(
@@ -108,6 +123,14 @@ class Application:
             keyring=keyring,
             media=self._media,
             durable=sessions.durable,
+            evaluators=Evaluators(
+                local=self._pool,
+                judge=Judge(
+                    lambda: self._catalogue.snapshot.judge,
+                    lambda model: self._catalogue.snapshot.route(model),
+                    keyring.cache_salt,
+                ),
+            ),
         )
         self.services = Services(
             settings=settings,
@@ -135,10 +158,13 @@ class Application:
                 *BEDROCK_ROUTES,
                 *BEDROCK_INVOKE_ROUTES,
                 *BEDROCK_MODEL_ROUTES,
+                *BEDROCK_GUARDRAIL_ROUTES,
+                *APPLY_GUARDRAIL_ROUTES,
                 *SESSION_ROUTES,
                 *BEDROCK_SESSION_ROUTES,
                 *CONVERSATION_ROUTES,
                 *SESSION_ARCHIVE_ROUTES,
+                *MODERATION_ROUTES,
                 *OPERATIONS_ROUTES,
                 *DOCUMENTATION_ROUTES,
             ],
@@ -190,12 +216,15 @@ class Application:
             stack.push_async_callback(self._locks.aclose)
             stack.callback(self.services.deadlines.close)
             stack.callback(self._media.close)
+            stack.push_async_callback(self._pool.aclose)
             await self._writer.start()
             stack.push_async_callback(self._writer.aclose)
             stack.push_async_callback(self._catalogue.aclose)
             await self._first_load()
             await self._listener.start()
             stack.push_async_callback(self._listener.aclose)
+            observing = asyncio.create_task(self._pool_metrics.run())
+            stack.callback(observing.cancel)
             yield
             await self._kept_calls.aclose(self._settings.drain_timeout_s)
             await self._engine.aclose(self._settings.drain_timeout_s)

@@ -30,6 +30,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "session_steps": (1, 10_000_000),
     "session_step_bytes": (1, 2**31),
     "reply_retention_s": (60, 365 * _DAY_S),
+    "guardrail_processes": (1, 32),
+    "guardrail_queue": (1, 1_000_000),
 }
 _VARIABLES = {"postgres_bin": "BEDPLATE_PG_BIN"}
 
@@ -113,6 +115,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest step. The body limit holds as well. BEDPLATE_SESSION_STEP_BYTES."""
     reply_retention_s: float = _DAY_S
     """How long the answer to a request with an idempotency key can be had again. BEDPLATE_REPLY_RETENTION_S."""
+
+    guardrail_processes: int = 1
+    """Processes for the local models of guardrails, for each gateway process; started when the first text is to be
+    evaluated. BEDPLATE_GUARDRAIL_PROCESSES."""
+    guardrail_queue: int = 2000
+    """Most texts that wait for the local models; more are refused at once. BEDPLATE_GUARDRAIL_QUEUE."""
+    guardrail_models: Path | None = None
+    """Folder with other weights for the local models, in place of the packages'. BEDPLATE_GUARDRAIL_MODELS."""
+    guardrail_validators: Path | None = None
+    """File (YAML) with the validators that policies may name. BEDPLATE_GUARDRAIL_VALIDATORS."""
 
     @property
     def base_url(self) -> str:

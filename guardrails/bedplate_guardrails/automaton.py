@@ -58,10 +58,15 @@ class AutomatonGate:
 
     def quiet_until(self, text: str, start: int) -> int | None:
         """The earliest place a match may be under way at the end; None when a match may lie before the end."""
+        start, end = self.next_candidate(text, start)
+        return start if end == len(text) else None
+
+    def next_candidate(self, text: str, start: int) -> tuple[int, int]:
+        """The first match at or after `start`, or the tail from where one may be under way; empty when neither is."""
         found = self._automaton.search(text, start)
         if found is None:
             raise ValueError("the beginnings of a match include the empty one")
-        return found[0] if found[1] == len(text) else None
+        return found
 
     def is_free_of_matches(self, text: str) -> bool:
         """As `bedplate_guardrails.lane.Gate` says."""

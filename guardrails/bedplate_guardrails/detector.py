@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from bedplate_guardrails.document import RuleAction
+from bedplate_core.assessment import PolicyKind
+from bedplate_guardrails.config import RuleAction
 from bedplate_guardrails.views import ViewName
 
 CONTEXT_CHARS = 8
@@ -59,12 +60,18 @@ class Detector(Protocol):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """A detector with what to do about its matches. `name` is how verdicts name the rule."""
+    """A detector with what to do about its matches.
+
+    `name` is how verdicts name the rule, `label` how assessments do; `pattern` is a regular expression's source.
+    """
 
     name: str
+    kind: PolicyKind
+    label: str
     detector: Detector
     action: RuleAction
     mask: str
+    pattern: str = ""
 
 
 class Finding(NamedTuple):

@@ -12,9 +12,8 @@ carry text that was not released.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import islice
-from typing import TypeAlias
 
 import msgspec
 
@@ -33,15 +32,13 @@ from bedplate_core.events import (
 )
 from bedplate_core.messages import Part, Reasoning, Refusal, Signature, Text, ToolCall
 from bedplate_core.usage import Usage
-from bedplate_guardrails.lane import LanePlan
-from bedplate_guardrails.run import Mask, TextRun
+from bedplate_guardrails.choice_out import ChoiceOut, Edge, Kind
+from bedplate_guardrails.run import TextRun
 from bedplate_guardrails.screen import Screen
+from bedplate_guardrails.side_rules import SideRules
 from bedplate_guardrails.tally import Tally
 
 MAX_ARGUMENTS_CHARS = 1 << 20
-
-Kind: TypeAlias = type[Text] | type[Reasoning] | type[Refusal]
-Edge: TypeAlias = PartStart | PartEnd
 
 
 class OutputGuard:
@@ -52,14 +49,30 @@ class OutputGuard:
     `take` raises what a detector raises, after which nothing may leave; callers fail closed.
     """
 
-    def __init__(self, plans: Sequence[LanePlan], tally: Tally, blocked_message: str) -> None:
-        self._plans = plans
+    def __init__(self, rules: SideRules, tally: Tally, blocked_message: str, *, announces: bool = True) -> None:
+        """With `announces`, a blocked choice ends with the message; without, a later stage says it."""
+        self._rules = rules
         self._tally = tally
-        self._blocked_message = blocked_message
+        self._blocked_message = blocked_message if announces else None
         self._choices: list[_GuardedChoice] = []
         self._usage = Usage()
         self.finished = False
         self.all_blocked = False
+
+    @property
+    def blocked(self) -> list[int]:
+        """The choices that are blocked."""
+        return [choice.number for choice in self._choices if choice.blocked]
+
+    @property
+    def chars(self) -> int:
+        """How many characters were scanned so far."""
+        return sum(choice.chars for choice in self._choices)
+
+    def stop(self, choices: Iterable[int]) -> None:
+        """Take nothing more of these choices, which a later stage has ended."""
+        for number in choices:
+            self._choices[number].stop()
 
     def take(self, batch: Batch) -> list[Event]:
         """What may leave now that `batch` has come, in order. Stops where the last choice is blocked."""
@@ -90,7 +103,7 @@ class OutputGuard:
                     out.append(event)
                 case Start():
                     self._choices = [
-                        _GuardedChoice(number, self._plans, self._tally, self._blocked_message)
+                        _GuardedChoice(number, self._rules, self._tally, self._blocked_message)
                         for number in range(event.choices)
                     ]
                     out.append(event)
@@ -121,10 +134,12 @@ class OutputGuard:
 class _GuardedChoice:
     """One choice of the answer on its way out. Part numbers are those of the upstream."""
 
-    def __init__(self, number: int, plans: Sequence[LanePlan], tally: Tally, blocked_message: str) -> None:
+    def __init__(self, number: int, rules: SideRules, tally: Tally, blocked_message: str | None) -> None:
         self.number = number
         self.blocked = False
-        self._plans = plans
+        self._plans = rules.lanes
+        self._shape = rules.shape
+        self._left_chars = rules.shape.max_answer_chars
         self._tally = tally
         self._blocked_message = blocked_message
         self._runs: dict[Kind, TextRun[Edge]] = {}
@@ -134,10 +149,13 @@ class _GuardedChoice:
         self._call: ToolCall | None = None
         self._arguments: list[str] = []
         self._arguments_chars = 0
-        self._open: int | None = None  # the part that is open on the way out
-        self._next = 0  # the next part on the way out
-        self._masked: set[Kind] = set()
-        self._shown = False  # whether any plain text has left
+        self._chars = 0  # scanned, without those of the runs that there are
+        self._out = ChoiceOut(number)
+
+    @property
+    def chars(self) -> int:
+        """How much was scanned."""
+        return self._chars + sum(run.chars for run in self._runs.values())
 
     def start(self, event: PartStart, out: list[Event]) -> None:
         if self.blocked:
@@ -163,12 +181,16 @@ class _GuardedChoice:
             self._arguments_chars += len(text)
             if self._arguments_chars > MAX_ARGUMENTS_CHARS:
                 raise ValueError(f"a tool call's arguments are over {MAX_ARGUMENTS_CHARS} characters")
-        elif self._run is not None:
-            pieces = self._run.append(text)
-            if pieces or self._run.blocked is not None:
-                self._pass(pieces, out)
-        else:
+        elif (run := self._run) is None:
             raise UpstreamProtocolError("the upstream sent text for a part that takes none")
+        elif self._left_chars is not None:
+            self._say_within(run, self._left_chars, text, out)
+        else:
+            pieces = run.append(text)
+            if len(pieces) == 1 and type(piece := pieces[0]) is str and run.blocked is None:  # most of the time
+                self._out.said(self._kind, piece, out)
+            elif pieces or run.blocked is not None:
+                self._pass(pieces, out)
 
     def end(self, event: PartEnd, out: list[Event]) -> None:
         if self.blocked:
@@ -180,8 +202,20 @@ class _GuardedChoice:
             self._signature = None
             self._run.boundary()
             self._pass(self._run.mark(PartEnd(self.number, event.index, signature)), out)
-        elif self._open is not None:
-            self._edge(event, out)
+        elif self._out.open is not None:
+            self._out.edge(event, out)
+
+    def _say_within(self, run: TextRun[Edge], left: int, text: str, out: list[Event]) -> None:
+        """More text of the run that is going on, up to the limit of the answer's size."""
+        self._left_chars = left - len(text)
+        self._pass(run.append(text[:left]), out)
+        if self._left_chars >= 0:
+            return
+        if not self.blocked:
+            self._leave(out)
+        if not self.blocked:
+            self._shape.over_size(self._tally)
+            self._block(out)
 
     def finish(self, out: list[Event]) -> None:
         if not self.blocked:
@@ -202,7 +236,7 @@ class _GuardedChoice:
             self._signature = part.signature
         self._pass(self._run.mark(PartStart(self.number, event.index, empty)), out)
         if not self.blocked:
-            self._pass(self._run.append(part.text), out)
+            self.delta(part.text, out)
 
     def _leave(self, out: list[Event]) -> None:
         """The run that is going on is interrupted or over: what it holds is judged as it is."""
@@ -219,60 +253,51 @@ class _GuardedChoice:
         if screen.blocked is not None:
             self._block(out)
         else:
-            self._edge(PartStart(self.number, event.index, screened), out)
+            self._out.edge(PartStart(self.number, event.index, screened), out)
 
     def _end_call(self, event: PartEnd, out: list[Event]) -> None:
         call = self._call
         self._call = None
         if self.blocked or call is None:
             return
+        written = "".join(self._arguments)
+        self._arguments = []
+        self._chars += len(written)
+        if self._shape and self._shape.refuses_call(call.name, written, self._tally):
+            self._block(out)
+            return
         screen = Screen(self._plans, self._tally)
         screen.name(call.name)
-        arguments = "" if screen.blocked else screen.arguments("".join(self._arguments))
-        self._arguments = []
+        arguments = "" if screen.blocked else screen.arguments(written)
         if screen.blocked is not None:
             self._block(out)
             return
-        self._edge(PartStart(self.number, event.index, msgspec.structs.replace(call, arguments="")), out)
+        self._out.edge(PartStart(self.number, event.index, msgspec.structs.replace(call, arguments="")), out)
         if arguments:
             out.append(Delta(self.number, event.index, arguments))
-        self._edge(event, out)
+        self._out.edge(event, out)
 
     def _pass(self, pieces: list[str | Edge], out: list[Event]) -> None:
         """Let out what a run gave back, and end the choice if the run is blocked."""
-        kind = self._kind
-        for piece in pieces:
-            if not isinstance(piece, str):
-                if isinstance(piece, PartEnd) and piece.signature is not None and kind in self._masked:
-                    # a signature over other text is worth nothing
-                    piece = PartEnd(piece.choice, piece.index)
-                self._edge(piece, out)
-            elif self._open is not None:
-                if kind is not None and type(piece) is Mask:
-                    self._masked.add(kind)
-                self._shown = self._shown or kind is Text
-                out.append(Delta(self.number, self._open, str(piece)))
+        self._out.pieces(self._kind, pieces, out)
         if self._run is not None and self._run.blocked is not None:
             self._block(out)
 
-    def _edge(self, event: Edge, out: list[Event]) -> None:
-        if isinstance(event, PartStart):
-            self._open = event.index
-            self._next = event.index + 1
-        else:
-            self._open = None
-        out.append(event)
+    def stop(self) -> None:
+        """Take nothing more."""
+        self.blocked = True
+        self._chars = self.chars
+        self._runs.clear()
+        self._run = self._call = None
+        self._arguments.clear()
 
     def _block(self, out: list[Event]) -> None:
-        """End the choice with the guardrail's message in a text part of its own."""
-        self.blocked = True
-        self._runs.clear()
-        if self._open is not None:
-            out.append(PartEnd(self.number, self._open))
-        message = f"\n\n{self._blocked_message}" if self._shown else self._blocked_message
-        out.append(PartStart(self.number, self._next, Text(text="")))
-        out.append(Delta(self.number, self._next, message))
-        out.append(PartEnd(self.number, self._next))
+        """End the choice."""
+        self.stop()
+        if self._blocked_message is None:
+            self._out.close(out)
+        else:
+            self._out.announce(self._blocked_message, out)
 
 
 def _joined(event: Delta, batch: Batch, place: int) -> tuple[str, int]:

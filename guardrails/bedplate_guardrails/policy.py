@@ -1,137 +1,40 @@
-"""Policies: a compiled guardrail, and what it does to a request and to an answer."""
+"""Policies: a compiled guardrail, and what it does to a request, to an answer and to content by itself."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 
-import msgspec
-
-from bedplate_core.errors import GatewayError, UpstreamProtocolError
-from bedplate_core.events import Batch, EventStream
+from bedplate_core.assessment import GuardrailRef
+from bedplate_core.events import EventStream
 from bedplate_core.requests import Request
-from bedplate_core.verdicts import Side, Verdict
+from bedplate_core.verdicts import Side
+from bedplate_guardrails.content_check import ContentCheck, ContentText, check_content
 from bedplate_guardrails.document import GuardrailDocument, checked_document
-from bedplate_guardrails.input_check import refuse_token_output, refuse_token_prompts, screened_request
-from bedplate_guardrails.lane import LanePlan
-from bedplate_guardrails.output_guard import OutputGuard
-from bedplate_guardrails.rules import compile_lanes
-from bedplate_guardrails.screen import Screen
-from bedplate_guardrails.tally import GuardrailFailed, Tally
-
-
-class InputCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a request.
-
-    `request` is the request with every mask applied. When `blocked_message` is not None the request must not be
-    sent: the message is the answer, with the stop reason `GUARDRAIL`. `verdicts` are the input side's, empty when
-    no rule runs there.
-    """
-
-    request: Request
-    blocked_message: str | None
-    verdicts: tuple[Verdict, ...]
-
-
-class GuardedStream:
-    """An `EventStream` with a policy's output rules enforced. Made by `Policy.guard_output`.
-
-    Batches keep their order and become smaller; one with nothing to let out is not yielded. When every choice is
-    blocked the upstream is closed and then `Finish` is yielded, with the usage the upstream had reported by then. When
-    the upstream fails, its error is raised and nothing that was held back leaves. When a detector fails, the upstream
-    is closed and `GuardrailUnavailable` is raised. Cancelled while it waits for the upstream, it may be closed only.
-
-    `verdicts` are final once the stream ended, failed or was closed; no `ALLOW` is among them unless the answer
-    was scanned to its end.
-    """
-
-    __slots__ = ("_done", "_events", "_guard", "_scanned", "_tally")
-
-    def __init__(self, events: EventStream, guard: OutputGuard | None, tally: Tally) -> None:
-        self._events = events
-        self._guard = guard
-        self._tally = tally
-        self._done = False
-        self._scanned = False
-
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """What was decided so far, by rule; empty when no rule runs on answers."""
-        return () if self._guard is None else self._tally.verdicts(ended=self._scanned)
-
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self
-
-    async def __anext__(self) -> Batch:
-        guard = self._guard
-        if guard is None:
-            return await self._events.__anext__()
-        while not self._done:
-            try:
-                batch = await self._events.__anext__()
-            except StopAsyncIteration:
-                self._done = True
-                raise UpstreamProtocolError("the upstream's answer broke off") from None
-            except BaseException:
-                self._done = True
-                raise
-            out = await self._taken(guard, batch)
-            if out:
-                return out
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Close the upstream. Nothing that is held back leaves."""
-        self._done = True
-        await self._events.aclose()
-
-    async def _taken(self, guard: OutputGuard, batch: Batch) -> Batch:
-        try:
-            out = guard.take(batch)
-        except GatewayError:
-            await self.aclose()
-            raise
-        except Exception as error:
-            failure = self._tally.fail(error)
-            await self.aclose()
-            raise failure from error
-        if guard.finished:
-            self._done = self._scanned = True
-        elif guard.all_blocked:
-            await self.aclose()
-            self._scanned = True
-            out.append(guard.early_finish())
-        return out
+from bedplate_guardrails.evaluation import Capabilities, Task
+from bedplate_guardrails.guarded_stream import GuardedStream
+from bedplate_guardrails.guarding import AnswerContext, Guarding
+from bedplate_guardrails.holdback import HoldBack
+from bedplate_guardrails.input_check import InputCheck, checked_input, refuse_token_output
+from bedplate_guardrails.model_rules import rehearsal, require_capabilities
+from bedplate_guardrails.side_rules import SideRules
+from bedplate_guardrails.tally import GuardrailFailed
 
 
 class Policy:
     """One immutable version of a guardrail, shareable between calls and threads. Made by `compile_policy`."""
 
-    __slots__ = ("_document", "_input", "_name", "_output", "_version")
+    __slots__ = ("_document", "_input", "_output", "_ref")
 
-    def __init__(
-        self,
-        name: str,
-        version: str,
-        document: GuardrailDocument,
-        *,
-        input_lanes: tuple[LanePlan, ...],
-        output_lanes: tuple[LanePlan, ...],
-    ) -> None:
-        self._name = name
-        self._version = version
+    def __init__(self, ref: GuardrailRef, document: GuardrailDocument, *, input: SideRules, output: SideRules) -> None:  # noqa: A002 - the sides are called so
+        self._ref = ref
         self._document = document
-        self._input = input_lanes
-        self._output = output_lanes
+        self._input = input
+        self._output = output
 
     @property
-    def name(self) -> str:
-        """The guardrail's name, as verdicts give it."""
-        return self._name
-
-    @property
-    def version(self) -> str:
-        """The guardrail's version, as verdicts give it."""
-        return self._version
+    def ref(self) -> GuardrailRef:
+        """Which guardrail this is, and which version."""
+        return self._ref
 
     @property
     def document(self) -> GuardrailDocument:
@@ -148,58 +51,54 @@ class Policy:
         """Whether any rule runs on answers. If not, `guard_output` passes everything through as it is."""
         return bool(self._output)
 
-    def check_input(self, request: Request) -> InputCheck:
-        """Scan every text of `request`, mask what is to be masked and say whether it is blocked.
+    @property
+    def hold_back(self) -> HoldBack:
+        """What is held back of an answer at most."""
+        return self._output.hold_back
 
-        All content is scanned, whoever it is from: Bedrock's `guardContent` does not exempt the rest. Pictures,
-        sounds, films, files that are not text, media given by address and encrypted reasoning pass unread: a verdict
-        `SKIPPED` of the rule `media` counts them. The work is linear in the text and is not interrupted; for requests
-        of megabytes call it in a thread.
+    @property
+    def rehearsal(self) -> tuple[Task, ...]:
+        """Small tasks that have loaded, once they are evaluated, all that the policy asks local models for."""
+        return (*rehearsal(self._input.models), *rehearsal(self._output.models))
 
-        Raises `UnsupportedFeature` for token prompts when a rule runs on requests, for log-probabilities and
-        token ids when one runs on answers, and for text documents that cannot be decoded; `GuardrailFailed`, a
-        `GuardrailUnavailable` with the verdicts, when a detector fails.
+    async def check_input(self, request: Request, guarding: Guarding) -> InputCheck:
+        """Evaluate every text of `request`, mask what is to be masked and say whether it is blocked.
+
+        Pictures, sounds, films, files that are not text, media given by address and encrypted reasoning pass unread: a
+        verdict `SKIPPED` of the rule `media` counts them. Scanning is linear in the text; a long text is scanned in a
+        thread.
+
+        Raises `UnsupportedFeature` for token prompts when a rule runs on requests, for log-probabilities and token ids
+        when one runs on answers, for asynchronous streaming that the policy does not allow and for text documents that
+        cannot be decoded; `GuardrailFailed`, a `GuardrailUnavailable` with the verdicts, when a rule cannot run.
         """
         if self._output:
             refuse_token_output(request)
-        if not self._input:
-            return InputCheck(request=request, blocked_message=None, verdicts=())
-        refuse_token_prompts(request)
-        tally = Tally(self._name, self._version, Side.INPUT)
-        screen = Screen(self._input, tally)
-        try:
-            screened = screened_request(request, screen)
-        except GatewayError:
-            raise
-        except Exception as error:
-            raise tally.fail(error) from error
-        verdicts = tally.verdicts(ended=True)
-        if screen.blocked is not None:
-            message = self._document.blocked_input_messaging
-            return InputCheck(request=request, blocked_message=message, verdicts=verdicts)
-        return InputCheck(request=screened, blocked_message=None, verdicts=verdicts)
+        return await checked_input(self._ref, self._document, self._input, request, guarding)
 
-    def guard_output(self, events: EventStream) -> GuardedStream:
+    async def check_content(self, side: Side, texts: Sequence[ContentText], guarding: Guarding) -> ContentCheck:
+        """Evaluate content by itself as what it would be on `side` of a call: a user's message, or a model's answer.
+
+        All of it is evaluated, whatever `guarding` says of marks; matches are shown, for the content is the caller's.
+        On the output the answer is also judged by the sources and queries among `texts`. Raises `GuardrailFailed`.
+        """
+        rules = self._input if side is Side.INPUT else self._output
+        return await check_content(self._ref, self._document, rules, texts, guarding)
+
+    def guard_output(self, events: EventStream, guarding: Guarding, context: AnswerContext) -> GuardedStream:
         """The answer `events` with the output's rules enforced. Takes over `events`: closing it closes them."""
-        tally = Tally(self._name, self._version, Side.OUTPUT)
-        message = self._document.blocked_outputs_messaging
-        return GuardedStream(events, OutputGuard(self._output, tally, message) if self._output else None, tally)
+        return GuardedStream(events, self._ref, self._document, self._output, guarding, context)
 
 
-def compile_policy(name: str, version: str, document: GuardrailDocument) -> Policy:
+def compile_policy(ref: GuardrailRef, document: GuardrailDocument, able: Capabilities) -> Policy:
     """Compile a document into a policy.
 
-    Takes milliseconds. Raises `InvalidPolicy`, whose message names the place, for a document that breaks a limit or
-    has a pattern that RE2 does not take.
+    Takes milliseconds. Raises `InvalidPolicy`, whose message names the place, for a document that breaks a limit, has a
+    pattern that RE2 does not take or a schema that is none, or asks for what nothing here could evaluate (`able`).
     """
     checked = checked_document(document)
-    return Policy(
-        name,
-        version,
-        checked,
-        input_lanes=compile_lanes(checked, Side.INPUT),
-        output_lanes=compile_lanes(checked, Side.OUTPUT),
-    )
+    require_capabilities(checked, able)
+    return Policy(ref, checked, input=SideRules(checked, Side.INPUT), output=SideRules(checked, Side.OUTPUT))
 
 
 __all__ = ["GuardedStream", "GuardrailFailed", "InputCheck", "Policy", "compile_policy"]

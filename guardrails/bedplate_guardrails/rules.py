@@ -1,36 +1,38 @@
-"""From a policy document to rules: the one place where the detectors are made."""
+"""From a policy document to the rules that the scanner runs: the one place where the detectors are made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bedplate_core.assessment import PolicyKind
 from bedplate_core.verdicts import Side
 from bedplate_guardrails.automaton import AutomatonGate
+from bedplate_guardrails.config import RuleAction
 from bedplate_guardrails.detector import Rule
-from bedplate_guardrails.detectors.card_number import CardNumber
-from bedplate_guardrails.detectors.email_address import EmailAddress
-from bedplate_guardrails.detectors.ip_address import IpAddress
-from bedplate_guardrails.detectors.phone_number import PhoneNumber
+from bedplate_guardrails.detectors.pii import PII_DETECTORS
+from bedplate_guardrails.detectors.profanity import Profanity
 from bedplate_guardrails.detectors.regex_match import RegexMatch
 from bedplate_guardrails.detectors.text_detector import TextDetector
-from bedplate_guardrails.detectors.words import Words, folded_word
-from bedplate_guardrails.document import GuardrailDocument, InvalidPolicy, PiiType, RuleAction, WordConfig
+from bedplate_guardrails.detectors.word_edges import folded_word
+from bedplate_guardrails.detectors.words import Words
+from bedplate_guardrails.document import MODEL_PII, GuardrailDocument, InvalidPolicy, WordConfig
 from bedplate_guardrails.lane import Gate, LanePlan
-from bedplate_guardrails.views import View
+from bedplate_guardrails.tally import rule_name
+from bedplate_guardrails.views import View, ViewName
 
-_PII = {
-    PiiType.EMAIL: EmailAddress,
-    PiiType.PHONE: PhoneNumber,
-    PiiType.CREDIT_DEBIT_CARD_NUMBER: CardNumber,
-    PiiType.IP_ADDRESS: IpAddress,
-}
+_VIEWS: tuple[ViewName, ...] = ("folded", "plain")
 
 
 def compile_lanes(document: GuardrailDocument, side: Side) -> tuple[LanePlan, ...]:
     """The rules that run on one side, by the view they look at. Raises `InvalidPolicy` naming the rule."""
-    rules = [*_words(document, side), *_pii(document, side), *_regexes(document, side)]
+    rules = [
+        *_words(document, side),
+        *_managed_words(document, side),
+        *_pii(document, side),
+        *_regexes(document, side),
+    ]
     plans: list[LanePlan] = []
-    for name in ("folded", "plain"):
+    for name in _VIEWS:
         of_view = [rule for rule in rules if rule.detector.view == name]
         if of_view:
             plans.append(LanePlan(View(name), of_view, _gate(of_view)))
@@ -62,15 +64,23 @@ def _words(document: GuardrailDocument, side: Side) -> Iterator[Rule]:
             by_action[action].append(word)
     for action, words in by_action.items():
         if words:
-            detector = Words([word.text for word in words])
-            yield Rule(name="word", detector=detector, action=action, mask=detector.mask)
+            detector = Words([word.text for word in words], leetspeak=document.bedplate_config.leetspeak)
+            yield _rule(PolicyKind.WORD, detector.mask, detector, action)
+
+
+def _managed_words(document: GuardrailDocument, side: Side) -> Iterator[Rule]:
+    for managed in document.managed_words:
+        action = managed.action_on(side)
+        if action is not None:
+            detector = Profanity(leetspeak=document.bedplate_config.leetspeak)
+            yield _rule(PolicyKind.MANAGED_WORDS, managed.type, detector, action)
 
 
 def _pii(document: GuardrailDocument, side: Side) -> Iterator[Rule]:
     for entity in document.pii_entities:
         action = entity.action_on(side)
-        if action is not None:
-            yield _rule(entity.type.value, _PII[entity.type](), action)
+        if action is not None and entity.type not in MODEL_PII:
+            yield _rule(PolicyKind.PII, entity.type.value, PII_DETECTORS[entity.type](), action)
 
 
 def _regexes(document: GuardrailDocument, side: Side) -> Iterator[Rule]:
@@ -82,11 +92,19 @@ def _regexes(document: GuardrailDocument, side: Side) -> Iterator[Rule]:
             raise InvalidPolicy(f"{path}: {error}") from error
         action = regex.action_on(side)
         if action is not None:
-            yield _rule(f"regex:{regex.name}", detector, action)
+            yield _rule(PolicyKind.REGEX, regex.name, detector, action, regex.pattern)
 
 
-def _rule(name: str, detector: TextDetector, action: RuleAction) -> Rule:
-    return Rule(name=name, detector=detector, action=action, mask=detector.mask)
+def _rule(kind: PolicyKind, label: str, detector: TextDetector, action: RuleAction, pattern: str = "") -> Rule:
+    return Rule(
+        name=rule_name(kind, label),
+        kind=kind,
+        label=label,
+        detector=detector,
+        action=action,
+        mask=detector.mask,
+        pattern=pattern,
+    )
 
 
 __all__ = ["compile_lanes"]

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from bedplate_guardrails.config import RuleAction
 from bedplate_guardrails.detector import Finding
-from bedplate_guardrails.document import RuleAction
 from bedplate_guardrails.lane import LanePlan
 from bedplate_guardrails.scanner import MAX_HOLD_CHARS, Scanner
 
@@ -38,7 +38,8 @@ class TextRun(Generic[M]):
     `append`, `boundary` and `close` return what can leave now: texts that are never empty, and marks. After a
     blocking finding, `blocked` is set, what was before the match has left, and nothing more does; marks that had
     not left are dropped. Whatever the pieces, the joined output is the same. `report` is called once for every
-    finding that was acted on (and for those with the action NONE), in the order of the text.
+    finding that was acted on (and for those with the action NONE), in the order of the text, with what of the matched
+    text has not left.
 
     All three raise `DetectorFailure`, after which the run must not be used.
     """
@@ -57,7 +58,7 @@ class TextRun(Generic[M]):
         "blocked",
     )
 
-    def __init__(self, plans: Sequence[LanePlan], report: Callable[[Finding], None]) -> None:
+    def __init__(self, plans: Sequence[LanePlan], report: Callable[[Finding, str], None]) -> None:
         self._plans = plans
         self._report = report
         self._solo = Scanner(plans)  # the current part, on its own
@@ -69,6 +70,11 @@ class TextRun(Generic[M]):
         self._pending: list[Finding] = []
         self._marks: deque[tuple[int, M]] = deque()
         self.blocked: Finding | None = None
+
+    @property
+    def chars(self) -> int:
+        """How much text it has taken."""
+        return self._solo.end
 
     def append(self, text: str) -> list[str | M]:
         """More text of the current part."""
@@ -171,19 +177,23 @@ class TextRun(Generic[M]):
                 self._emit(max(finding.start, self._cursor), out)
                 if finding.action is RuleAction.BLOCK:
                     self.blocked = finding
-                    self._report(finding)
+                    self._report(finding, self._match(finding))
                     self._text = ""
                     self._pending.clear()
                     self._marks.clear()
                     return out
                 out.append(Mask(finding.rule.mask))
                 self._cursor = finding.end
-            self._report(finding)
+            self._report(finding, self._match(finding))
         self._emit(limit, out)
         if self._cursor > self._base:
             self._text = self._text[self._cursor - self._base :]
             self._base = min(self._cursor, self._solo.end)
         return out
+
+    def _match(self, finding: Finding) -> str:
+        """What there is of the matched text."""
+        return self._text[max(finding.start - self._base, 0) : finding.end - self._base]
 
     def _emit(self, limit: int, out: list[str | M]) -> None:
         """Move text and marks up to `limit` into `out`."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bedplate_guardrails.config import RuleAction
 from bedplate_guardrails.detector import Finding, Rule
-from bedplate_guardrails.document import RuleAction
 from bedplate_guardrails.lane import Lane, LanePlan
 
 MAX_HOLD_CHARS = 2048

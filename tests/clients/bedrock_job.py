@@ -160,7 +160,8 @@ def errors() -> None:
     error = fails("ValidationException", "out of range", ask(model(), inferenceConfig={"temperature": 1.5}))
     check("inferenceConfig.temperature" in str(error), "its path")
     guarded: Any = {"guardrailIdentifier": "abc123", "guardrailVersion": "1"}
-    fails("ValidationException", "unsupported feature", ask(model(), guardrailConfig=guarded))
+    fails("ResourceNotFoundException", "unknown guardrail", ask(model(), guardrailConfig=guarded))
+    fails("ValidationException", "unsupported feature", ask(model(), promptVariables={"a": {"text": "b"}}))
     stranger = boto3.client(
         "bedrock-runtime",
         endpoint_url=URL,

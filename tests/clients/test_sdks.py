@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bedplate_gateway.access.principal import Role
 from tests.clients.test_main_job import CLIENTS_PYTHON, FOLDER
 from tests.fixtures.engine import EngineEndpoint
 from tests.fixtures.gateway import RunningGateway
@@ -29,11 +30,11 @@ def environment(gateway: RunningGateway, model: str) -> dict[str, str]:
     }
 
 
-def run(job: str, gateway: RunningGateway, model: str) -> None:
+def run(job: str, gateway: RunningGateway, model: str, **variables: str) -> None:
     """Run a job's script to its end; its output is the failure's message."""
     done = subprocess.run(
         [CLIENTS_PYTHON, FOLDER / f"{job}.py"],
-        env=environment(gateway, model),
+        env=environment(gateway, model) | variables,
         capture_output=True,
         text=True,
         timeout=240,
@@ -54,6 +55,20 @@ def test_on_scripted_models(job: str, gateway: RunningGateway) -> None:
 def test_on_real_vllm(job: str, gateway: RunningGateway, engine_endpoint: EngineEndpoint) -> None:
     gateway.add_engine(engine_endpoint)
     run(job, gateway, engine_endpoint.model)
+
+
+def test_every_kind_of_policy(gateway: RunningGateway) -> None:
+    admin = gateway.create_access_key("default", Role.ADMINISTRATOR)
+    assert admin.access_key_id is not None
+    assert admin.secret is not None
+    run(
+        "guardrail_job",
+        gateway,
+        "fake",
+        ADMIN_ACCESS_KEY_ID=admin.access_key_id,
+        ADMIN_SECRET_ACCESS_KEY=admin.secret.reveal(),
+        GUARDRAIL_MODELS="installed",
+    )
 
 
 LANGCHAIN_EXCEPTIONS: dict[str, str] = {

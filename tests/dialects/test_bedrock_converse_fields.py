@@ -55,6 +55,10 @@ def called(call: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+STREAM_ONLY = {("GuardrailConfiguration", "streamProcessingMode")}
+"""Members that one struct has for both operations; Converse refuses them by name."""
+
+
 def struct_of(annotation: Any) -> type[msgspec.Struct] | None:
     """The struct inside an optional, annotated or list type; None for what is none."""
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
@@ -71,6 +75,8 @@ def members(shape: Shape, struct: type[msgspec.Struct], seen: set[str]) -> Itera
     """Per structure below `shape`: the struct's name, the model's members, the struct's."""
     yield struct.__name__, set(shape.members), set(struct.__struct_fields__)
     for name, annotation in get_type_hints(struct, include_extras=True).items():
+        if (struct.__name__, name) in STREAM_ONLY and name not in shape.members:
+            continue
         inner, below = struct_of(annotation), shape.members[name]
         if below.type_name == "list":
             below = below.member
@@ -90,7 +96,9 @@ def test_every_member_of_the_model_is_known_and_nothing_else(name: str) -> None:
     walked = list(members(shape, wire.ConverseRequest, set()))[1:]
     assert len(walked) > 30
     for struct, modelled, ours in walked:
-        assert ours == modelled, struct
+        assert ours - {member for owner, member in STREAM_ONLY if owner == struct and name == "Converse"} == modelled, (
+            struct
+        )
 
 
 def test_every_body_has_a_json_schema() -> None:
@@ -161,7 +169,6 @@ def test_a_cache_point_between_tools_is_checked_and_changes_nothing() -> None:
 
 
 REFUSED_VALUES: dict[str, Any] = {
-    "guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"},
     "projectIdentifier": "proj_1",
     "promptVariables": {"name": {"text": "x"}},
 }

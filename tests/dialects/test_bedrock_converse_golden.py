@@ -126,7 +126,13 @@ def add_delta(block: dict[str, Any], delta: dict[str, Any]) -> None:
 def test_request_decodes_to_its_canonical_form(case: str) -> None:
     body = (REQUESTS / f"{case}.json").read_bytes()
     exchange = ConverseExchange.decode(body, model="support-chat", stream=False, started_s=0)
-    known = {"request": exchange.request, "performance": exchange.performance, "tier": exchange.tier}
+    known: dict[str, Any] = {
+        "request": exchange.request,
+        "performance": exchange.performance,
+        "tier": exchange.tier,
+    }
+    if exchange.guardrail is not None:
+        known["guardrail"] = exchange.guardrail
     expect(REQUESTS / f"{case}.canonical.json", known)
 
 

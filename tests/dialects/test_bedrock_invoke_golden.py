@@ -42,6 +42,15 @@ BODIES: dict[str, dict[str, Any]] = {
     },
 }
 METRICS = "amazon-bedrock-invocationMetrics"
+ACTIONS = {
+    "guardrail": "INTERVENED",
+    "guardrail_hidden": "INTERVENED",
+    "guardrail_mask": "INTERVENED",
+    "guardrail_quiet": "NONE",
+    "guardrail_trace": "INTERVENED",
+    "guardrail_twice": "INTERVENED",
+}
+TRACED = {"guardrail_mask", "guardrail_quiet", "guardrail_trace", "guardrail_twice"}
 
 
 class Scripted(msgspec.Struct, forbid_unknown_fields=True):
@@ -176,8 +185,11 @@ def test_a_stream_says_what_its_whole_twin_says(case: str, family: str) -> None:
         header = reply.headers.get(f"x-amzn-bedrock-cache-{kind}-input-token-count")
         count = metrics.get(f"cache{kind.title()}InputTokenCount")
         assert header == (None if count is None else str(count))
-    action = "amazon-bedrock-guardrailAction"
-    assert whole.get(action) == chunks[-1].get(action) == ("INTERVENED" if case == "guardrail" else None)
+    for member in ("amazon-bedrock-guardrailAction", "amazon-bedrock-trace"):
+        assert whole.get(member) == chunks[-1].get(member)
+        assert not any(member in chunk for chunk in chunks[:-1])
+    assert whole.get("amazon-bedrock-guardrailAction") == ACTIONS.get(case)
+    assert ("amazon-bedrock-trace" in whole) is (case in TRACED)
 
 
 @pytest.mark.parametrize("family", sorted(BODIES))

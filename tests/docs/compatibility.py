@@ -17,7 +17,7 @@ from bedplate_core.errors import UnsupportedFeature
 from bedplate_gateway.dialects.anthropic import errors as anthropic_errors
 from bedplate_gateway.dialects.anthropic import messages_reply, messages_wire
 from bedplate_gateway.dialects.anthropic.messages import MessagesExchange
-from bedplate_gateway.dialects.bedrock import converse_reply, converse_wire, invoke_options
+from bedplate_gateway.dialects.bedrock import converse_reply, converse_wire, guardrail_headers, invoke_options
 from bedplate_gateway.dialects.bedrock import errors as bedrock_errors
 from bedplate_gateway.dialects.bedrock.cohere_embed import COHERE_FIELDS
 from bedplate_gateway.dialects.bedrock.count_tokens import CONVERSE_INPUT
@@ -32,6 +32,7 @@ from bedplate_gateway.dialects.openai import errors as openai_errors
 from bedplate_gateway.dialects.openai.chat import ChatExchange
 from bedplate_gateway.dialects.openai.completion_wire import COMPLETION_FIELDS
 from bedplate_gateway.dialects.openai.embeddings import EMBEDDINGS_FIELDS
+from bedplate_gateway.dialects.openai.moderation import MODERATION_FIELDS
 from bedplate_gateway.dialects.openai.transcription import TRANSCRIPTION_FIELDS, TRANSLATION_FIELDS
 from bedplate_gateway.web.idempotency import REPLAYED_HEADER
 from bedplate_gateway.web.incoming import SESSION_HEADER
@@ -138,6 +139,7 @@ OPENAI_OPERATIONS = (
     ),
     Operation("POST /v1/completions", COMPLETION_FIELDS, notes.COMPLETION),
     Operation("POST /v1/embeddings", EMBEDDINGS_FIELDS, notes.EMBEDDINGS),
+    Operation("POST /v1/moderations", MODERATION_FIELDS, notes.MODERATION, others="no such field"),
     Operation(
         "POST /v1/responses",
         responses_wire.RESPONSES_FIELDS,
@@ -215,11 +217,11 @@ def invoke_headers() -> str:
             *((f"`{name}`", "echoed", f"{values}; every call is served in the same way") for values, name in rows),
             (f"`{invoke_options.METADATA}`", "ignored", "checked; it labels entries in AWS's invocation logs"),
             (
-                code((invoke_options.GUARDRAIL, invoke_options.GUARDRAIL_VERSION)),
-                "refused",
-                "the project's own guardrail holds for every call",
+                code((guardrail_headers.IDENTIFIER_HEADER, guardrail_headers.VERSION_HEADER)),
+                "supported",
+                "beside the guardrails that hold for every call",
             ),
-            (f"`{invoke_options.TRACE}`", "refused, unless `DISABLED`", "guardrails give no traces here"),
+            (f"`{guardrail_headers.TRACE_HEADER}`", "supported", "without `modelOutput`"),
             (f"`{invoke_options.PROJECT}`", "refused, unless `default`", "the project is the credential's"),
         ],
     )
@@ -325,7 +327,7 @@ def _bedrock(here: Sequence[Route]) -> list[str]:
         "Endpoint URL: the gateway's, for `bedrock-runtime`, `bedrock` and `bedrock-agent-runtime`. Requests are "
         "signed with a key pair, or carry an API key as a bearer token. Any region will do. A `modelId` is a name of "
         "the catalogue, or an ARN whose last part is one.",
-        endpoints(here, "Bedrock", "Bedrock sessions"),
+        endpoints(here, "Bedrock", "Bedrock guardrails", "Bedrock sessions"),
         "A refused field:",
         example(bedrock_errors.error_reply, REFUSED, bedrock_errors.ERROR_TYPE_HEADER),
         "An endpoint that is not there:",
@@ -337,7 +339,8 @@ def _bedrock(here: Sequence[Route]) -> list[str]:
         "InvokeModel and InvokeModelWithResponseStream take the body of any of these vendors for any model: the body "
         "decides, never the model's name. The first line that fits counts.",
         families(),
-        "Fields whose names begin with `amazon-bedrock-` are refused. An Anthropic body may leave out `model` and "
+        "`amazon-bedrock-guardrailConfig` (`tagSuffix`, `streamProcessingMode`) is taken in every body; other fields "
+        "whose names begin with `amazon-bedrock-` are refused. An Anthropic body may leave out `model` and "
         "`stream`; it has besides:",
         table(
             ("field", "what becomes of it", "how, or why"),

@@ -40,7 +40,6 @@ NOT_OPENAI = (
     Missing(("/v1/fine_tuning",), "Fine-tuning", "serve the trained model with vLLM and declare it"),
     Missing(("/v1/images", "/v1/videos"), "Pictures and films", "none: models answer in text"),
     Missing(("DELETE /v1/models/{}",), "Deleting a model", "take it out of the resource file and `bedplate apply`"),
-    Missing(("/v1/moderations",), "Moderation", "a guardrail, which holds for every call"),
     Missing(("/v1/organization/", "/v1/projects"), "Administration", "`bedplate keys` and `bedplate apply`"),
     Missing(("/v1/realtime",), "Realtime sessions", "none"),
     Missing(
@@ -67,10 +66,9 @@ NOT_BEDROCK = (
     Missing(("/model/{}/invoke-with-bidirectional-stream",), "Speech in both directions", "none"),
     Missing(("/async-invoke", "/model-invocation-job", "/model-invocation-jobs"), "Batches and the like", "none"),
     Missing(
-        ("/guardrail", "/guardrail-checks", "/guardrails", "/enforcedGuardrailsConfiguration",
-         "/automated-reasoning-policies"),
-        "Guardrails by API",
-        "`bedplate apply` declares them, in Bedrock's own schema; they hold for every call of their project",
+        ("/guardrail-checks", "/automated-reasoning-policies"),
+        "Checks without a guardrail, automated reasoning",
+        "a guardrail and `ApplyGuardrail`",
     ),
     Missing(
         ("/rerank", "/knowledgebases", "/retrieveAndGenerate", "/retrieveAndGenerateStream", "/agenticRetrieveStream",
@@ -95,7 +93,7 @@ NOT_BEDROCK = (
         "none are needed",
     ),
     Missing(
-        ("/data-retention", "/v1/", "/logging", "/listTagsForResource", "/tagResource", "/untagResource",
+        ("/data-retention", "/v1/", "/logging",
          "/resource-policy", "/resourcepolicy", "/projects"),
         "Administration",
         "`bedplate keys` and `bedplate apply`; every call has its record",
@@ -142,8 +140,14 @@ MESSAGES: Mapping[str, str] = {
     "thinking": "`adaptive` is thinking without a budget; `display: omitted` leaves the thoughts out of the answer",
 }
 COUNT_TOKENS: Mapping[str, str] = {name: MESSAGES[name] for name in ("cache_control", "output_config", "output_format")}
+MODERATION: Mapping[str, str] = {
+    "input": "texts; pictures are refused. Five of the thirteen categories are evaluated, and "
+    "`category_applied_input_types` says which",
+    "model": "OpenAI's names all mean the local content model",
+}
 CONVERSE: Mapping[str, str] = {
     "additionalModelRequestFields": "see below",
+    "guardrailConfig": "`streamProcessingMode: async` where the guardrail allows it; traces have no `modelOutput`",
     "outputConfig": "`textFormat` as a JSON schema, and `effort`",
     "performanceConfig": "repeated in the answer; every call is served in the same way",
     "serviceTier": "repeated in the answer; every call is served in the same way",
@@ -222,7 +226,7 @@ STOPS: Mapping[StopReason, str] = {
     StopReason.CONTEXT: "the model's context is full",
     StopReason.STOP_SEQUENCE: "a stop text of the client's",
     StopReason.TOOL: "the model calls a tool",
-    StopReason.GUARDRAIL: "the project's guardrail blocked",
+    StopReason.GUARDRAIL: "a guardrail blocked",
     StopReason.CONTENT_FILTER: "the upstream's own filter blocked",
     StopReason.REFUSAL: "the model refused",
     StopReason.PAUSE: "the upstream paused a long turn",

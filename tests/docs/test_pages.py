@@ -74,6 +74,8 @@ def variables() -> dict[str, object]:
         vault_token="t",
         vault_ca_file=Path("t"),
         kms_region="r",
+        guardrail_models=Path("g"),
+        guardrail_validators=Path("g"),
     )
     return dict(environment_of(whole))
 

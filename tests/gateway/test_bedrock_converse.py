@@ -286,7 +286,7 @@ def test_a_key_that_is_not_valid(gateway: RunningGateway) -> None:
         ({"inferenceConfig": {"topP": 7.0}}, "inferenceConfig.topP"),
         ({"requestMetadata": {"bad!": "x"}}, "requestMetadata"),
         ({"additionalModelResponseFieldPaths": ["nope"]}, "additionalModelResponseFieldPaths[0]"),
-        ({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}}, "guardrailConfig"),
+        ({"guardrailConfig": {"guardrailIdentifier": "abc"}}, "guardrailConfig.guardrailVersion"),
         ({"additionalModelRequestFields": {"cache_salt": "x"}}, "cache_salt"),
         ({"messages": [user({"searchResult": {"source": "a", "title": "b", "content": []}})]}, "searchResult"),
     ],

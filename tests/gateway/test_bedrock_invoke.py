@@ -200,20 +200,6 @@ def test_headers_are_echoed_after_they_were_checked(client: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [invoke, stream])
-def test_a_guardrail_of_the_callers_choice_is_refused_before_anything_is_generated(
-    gateway: RunningGateway, client: Any, call: Any
-) -> None:
-    with pytest.raises(client.exceptions.ValidationException, match="x-amzn-bedrock-guardrailidentifier") as caught:
-        call(client, BODIES["llama"], guardrailIdentifier="abc123", guardrailVersion="1")
-    record = record_of(gateway, caught.value.response["ResponseMetadata"]["RequestId"])
-    assert (record["error_code"], record["output_tokens"]) == ("unsupported_feature", None)
-    with pytest.raises(client.exceptions.ValidationException, match="amazon-bedrock-guardrailConfig"):
-        call(client, {**BODIES["openai"], "amazon-bedrock-guardrailConfig": {"tagSuffix": "x"}})
-    with pytest.raises(client.exceptions.ValidationException, match="x-amzn-bedrock-trace"):
-        call(client, BODIES["llama"], trace="ENABLED")
-
-
-@pytest.mark.parametrize("call", [invoke, stream])
 def test_errors_before_the_first_byte_are_typed(client: Any, call: Any) -> None:
     for model, body, status, code in (
         ("none/such", BODIES["llama"], 404, "ResourceNotFoundException"),

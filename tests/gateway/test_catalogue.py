@@ -53,7 +53,11 @@ def _models(gateway: RunningGateway) -> set[str]:
 
 
 def _rows(gateway: RunningGateway) -> list[dict[str, Any]]:
-    return gateway.query("select kind, scope, name, spec::text, revision from resource order by 1, 2, 3")
+    return [
+        *gateway.query("select kind, scope, name, spec::text, revision from resource order by 1, 2, 3"),
+        *gateway.query("select project_id, name, document::text, revision, source from guardrail order by 1, 2"),
+        *gateway.query("select count(*) from resource_revision"),
+    ]
 
 
 GOOD = MODEL.format(name="good", provider="fake")
@@ -73,7 +77,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "wrong type": ("kind: Model\nname: x\nspec: {provider: 7}\n", "spec.provider"),
     "a guardrail without rules": (
         "kind: Guardrail\nname: g\nspec: {blockedInputMessaging: a, blockedOutputsMessaging: b}\n",
-        "at least one word",
+        "at least one policy",
     ),
     "a guardrail that this version does not enforce": (
         "kind: Guardrail\nname: g\nspec: {blockedInputMessaging: a, blockedOutputsMessaging: b,"
@@ -158,6 +162,9 @@ def test_pruning_deletes_what_its_source_no_longer_names(gateway: RunningGateway
     assert {"first", "elsewhere", "fake/echo"} <= _models(gateway)
     (gone,) = gateway.query("select spec, revision from resource_revision where name = 'second' and revision > 1")
     assert gone == {"spec": None, "revision": 2}
+    _apply(gateway, two, source="folder")  # and what comes back goes on where its history ended
+    eventually(lambda: "second" in _models(gateway), within_s=1)
+    assert [row["revision"] for row in gateway.query("select revision from resource where name = 'second'")] == [3]
 
 
 def test_pruning_does_not_take_away_what_is_still_needed(gateway: RunningGateway) -> None:
@@ -203,9 +210,9 @@ def test_a_guardrail_that_cannot_be_enforced_closes_its_project_and_no_other(
 
     eventually(lambda: status(closing_key) == 200, within_s=2)
     if spec is None:
-        gateway.query("delete from resource where name = 'fragile'")
+        gateway.query("delete from guardrail where name = 'fragile'")
     else:
-        gateway.query("update resource set spec = $1::jsonb, revision = revision + 1 where name = 'fragile'", spec)
+        gateway.query("update guardrail set document = $1::jsonb, revision = revision + 1 where name = 'fragile'", spec)
     eventually(lambda: status(closing_key) == 503, within_s=2)
     with http(gateway, closing_key) as client:
         for body in ({"stream": False}, {"stream": True}):

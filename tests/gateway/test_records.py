@@ -87,6 +87,7 @@ def test_a_call_that_succeeds(gateway: RunningGateway, stream: bool) -> None:
         "cached_input_tokens": 0,
         "reasoning_tokens": 0,
         "verdicts": "[]",
+        "guardrails": "[]",
         "versions": 0,
     }
     assert json.loads(record["versions"]) == {"gateway": VERSION, "model": "fake/slow:1"}
@@ -124,8 +125,13 @@ def test_a_blocked_call_is_completed_with_its_verdicts(
     assert count_records(gateway) == before + 1
     assert (record["outcome"], record["stop_reason"], record["http_status"]) == ("completed", "guardrail", 200)
     assert f'"side": "{side}"' in record["verdicts"].replace('":"', '": "')
-    assert "safe:1" in record["versions"]
+    assert "safe:DRAFT.1" in record["versions"]
     assert text not in record["verdicts"]
+    uses = json.loads(record["guardrails"])
+    assert [(use["side"], use["name"], use["intervened"]) for use in uses][-1] == (side, "safe", True)
+    assert uses[0]["units"]["word"] == 1
+    assert uses[0]["chars"] == len(text)
+    assert text not in record["guardrails"]
 
 
 def test_embeddings_and_their_refusal(gateway: RunningGateway) -> None:

@@ -43,6 +43,10 @@ VARIABLES: dict[str, tuple[str, str, object]] = {
     "BEDPLATE_SESSION_STEPS": ("session_steps", "10", 10),
     "BEDPLATE_SESSION_STEP_BYTES": ("session_step_bytes", "1000", 1000),
     "BEDPLATE_REPLY_RETENTION_S": ("reply_retention_s", "600", 600.0),
+    "BEDPLATE_GUARDRAIL_PROCESSES": ("guardrail_processes", "2", 2),
+    "BEDPLATE_GUARDRAIL_QUEUE": ("guardrail_queue", "50", 50),
+    "BEDPLATE_GUARDRAIL_MODELS": ("guardrail_models", "/weights", Path("/weights")),
+    "BEDPLATE_GUARDRAIL_VALIDATORS": ("guardrail_validators", "/validators.yaml", Path("/validators.yaml")),
 }
 
 
@@ -107,6 +111,8 @@ WRONG = [
     ("BEDPLATE_SESSION_STEPS", "0"),
     ("BEDPLATE_SESSION_STEP_BYTES", "0"),
     ("BEDPLATE_REPLY_RETENTION_S", "1"),
+    ("BEDPLATE_GUARDRAIL_PROCESSES", "0"),
+    ("BEDPLATE_GUARDRAIL_QUEUE", "0"),
 ]
 
 

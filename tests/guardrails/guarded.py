@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
+from bedplate_core.assessment import GuardrailRef
 from bedplate_core.events import Batch, Delta, Event, Finish, PartEnd, PartStart, Start, Stop, StopReason
 from bedplate_core.messages import Part, Text
 from bedplate_core.order import EventOrder
+from bedplate_core.requests import Request
 from bedplate_core.usage import Usage
 from bedplate_guardrails.document import convert_document
-from bedplate_guardrails.policy import GuardedStream, Policy, compile_policy
+from bedplate_guardrails.evaluation import Capabilities, EvaluationFailed, Evaluators, Result, Task
+from bedplate_guardrails.guarding import AnswerContext, Guarding
+from bedplate_guardrails.policy import GuardedStream, InputCheck, Policy, compile_policy
 
 PII = ("EMAIL", "PHONE", "CREDIT_DEBIT_CARD_NUMBER", "IP_ADDRESS")
 USAGE = Usage(input_tokens=3, output_tokens=5)
+REF = GuardrailRef(id="gr0house", name="house", version="7")
+ABLE = Capabilities(models=frozenset({"content", "topics", "entities", "grounding"}), judge=True)
+
+
+class NoEvaluator:
+    """For policies without a model rule: being asked is a mistake."""
+
+    async def evaluate(self, tenant: str, tasks: Sequence[Task], *, timeout_s: float) -> Sequence[Result]:
+        raise EvaluationFailed("nobody evaluates here")
+
+
+GUARDING = Guarding(evaluators=Evaluators(local=NoEvaluator()), tenant="p1")
+CONTEXT = AnswerContext()
+
+
+def checked(policy: Policy, request: Request, guarding: Guarding = GUARDING) -> InputCheck:
+    """What a policy makes of a request."""
+    return asyncio.run(policy.check_input(request, guarding))
+
+
+def guard(
+    policy: Policy, events: Any, guarding: Guarding = GUARDING, context: AnswerContext = CONTEXT
+) -> GuardedStream:
+    """An answer with a policy's output rules enforced."""
+    return policy.guard_output(events, guarding, context)
 
 
 class Upstream:
@@ -60,7 +90,7 @@ def make_policy(
         document["wordPolicyConfig"] = {"wordsConfig": [{"text": word, **extra} for word in words]}
     if sensitive:
         document["sensitiveInformationPolicyConfig"] = sensitive
-    return compile_policy("house", "7", convert_document(document))
+    return compile_policy(REF, convert_document(document), ABLE)
 
 
 def text_events(pieces: Sequence[str], *, part: Part | None = None, choice: int = 0, index: int = 0) -> list[Event]:
@@ -100,7 +130,7 @@ def oracle(policy: Policy, text: str) -> tuple[str, str | None]:
     """What a policy makes of a whole text, and the rule that blocks, straight from what each detector finds."""
     found = sorted(
         (start, rule.action != "BLOCK", -end, rule.name, rule)
-        for plan in policy._output
+        for plan in policy._output.lanes
         for rule in plan.rules
         for start, end in rule.detector.find(text)
     )

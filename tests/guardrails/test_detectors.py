@@ -148,6 +148,13 @@ def test_the_gate_of_a_word_list_calls_common_text_quiet() -> None:
     assert [detector.quiet_until(text, 0) for text in texts] == [24, 0, 4]
 
 
+def test_an_address_at_the_end_of_a_longer_word_is_none_and_one_in_other_letters_is() -> None:
+    assert found(EmailAddress(), f"{'a' * 70}@b.co, école@exemple.fr, жук@пример.рф") == [
+        "école@exemple.fr",
+        "жук@пример.рф",
+    ]
+
+
 @pytest.mark.parametrize("detector", [EmailAddress(), CardNumber(), PhoneNumber(), IpAddress(), RegexMatch("x", "a+")])
 def test_a_detector_says_what_it_needs(detector: TextDetector) -> None:
     assert detector.view == "plain"

@@ -9,7 +9,7 @@ import pytest
 
 from bedplate_core.verdicts import Side
 from bedplate_guardrails.document import (
-    ENFORCED_PII,
+    FilterType,
     GuardrailDocument,
     InvalidPolicy,
     PiiType,
@@ -19,7 +19,9 @@ from bedplate_guardrails.document import (
     convert_document,
     decode_document,
 )
+from bedplate_guardrails.evaluation import Capabilities
 from bedplate_guardrails.policy import compile_policy
+from tests.guardrails.guarded import ABLE, REF
 
 MESSAGES = {"blockedInputMessaging": "no", "blockedOutputsMessaging": "no"}
 WORDS = {"wordPolicyConfig": {"wordsConfig": [{"text": "tulip"}]}}
@@ -47,40 +49,149 @@ def test_bedrocks_own_spelling() -> None:
     assert regex.action_on(Side.OUTPUT) is RuleAction.NONE
 
 
-@pytest.mark.parametrize(
-    ("field", "what"),
-    [
-        ("contentPolicyConfig", "content filters"),
-        ("topicPolicyConfig", "denied topics"),
-        ("contextualGroundingPolicyConfig", "contextual grounding"),
-        ("automatedReasoningPolicyConfig", "automated reasoning"),
-        ("crossRegionConfig", "cross-region"),
-    ],
-)
-def test_what_is_not_enforced_is_refused_by_name(field: str, what: str) -> None:
-    with pytest.raises(InvalidPolicy, match=rf"{field}: this version does not enforce {what}"):
-        convert_document({**MESSAGES, **WORDS, field: {"filtersConfig": []}})
+def with_filter(**fields: Any) -> dict[str, Any]:
+    given = {"type": "HATE", "inputStrength": "HIGH", "outputStrength": "LOW", **fields}
+    return {**MESSAGES, "contentPolicyConfig": {"filtersConfig": [given]}}
 
 
-def test_managed_lists_are_refused_by_name() -> None:
-    words = {"wordPolicyConfig": {"managedWordListsConfig": [{"type": "PROFANITY"}]}}
-    with pytest.raises(InvalidPolicy, match="managedWordListsConfig: this version does not enforce"):
-        convert_document({**MESSAGES, **words})
+def with_topic(tier: str = "CLASSIC", **fields: Any) -> dict[str, Any]:
+    given = {"name": "Stocks", "definition": "Advice on what to buy.", "type": "DENY", **fields}
+    return {**MESSAGES, "topicPolicyConfig": {"topicsConfig": [given], "tierConfig": {"tierName": tier}}}
+
+
+def with_grounding(**fields: Any) -> dict[str, Any]:
+    given = {"type": "GROUNDING", "threshold": 0.7, **fields}
+    return {**MESSAGES, "contextualGroundingPolicyConfig": {"filtersConfig": [given]}}
+
+
+def with_own(**fields: Any) -> dict[str, Any]:
+    return {**MESSAGES, "bedplateConfig": fields}
+
+
+def test_the_whole_of_bedrocks_schema() -> None:
+    document = convert_document(
+        {
+            **MESSAGES,
+            "contentPolicyConfig": {
+                "filtersConfig": [
+                    {
+                        "type": kind,
+                        "inputStrength": "HIGH",
+                        "outputStrength": "NONE" if kind == "PROMPT_ATTACK" else "MEDIUM",
+                        "inputModalities": ["TEXT"],
+                        "outputModalities": ["TEXT"],
+                        "inputAction": "BLOCK",
+                        "outputAction": "NONE",
+                        "inputEnabled": True,
+                        "outputEnabled": True,
+                    }
+                    for kind in FilterType
+                ],
+                "tierConfig": {"tierName": "STANDARD"},
+            },
+            "topicPolicyConfig": {
+                "topicsConfig": [
+                    {
+                        "name": "Tax advice?",
+                        "definition": "d" * 200,
+                        "examples": ["How do I pay less tax?"] * 5,
+                        "type": "DENY",
+                        "outputEnabled": False,
+                    }
+                ]
+            },
+            "wordPolicyConfig": {
+                "wordsConfig": [{"text": "tulip"}],
+                "managedWordListsConfig": [{"type": "PROFANITY", "inputAction": "NONE"}],
+            },
+            "sensitiveInformationPolicyConfig": {
+                "piiEntitiesConfig": [{"type": kind, "action": "ANONYMIZE"} for kind in PiiType],
+                "regexesConfig": [{"name": "badge", "pattern": "B-1", "action": "BLOCK"}],
+            },
+            "contextualGroundingPolicyConfig": {
+                "filtersConfig": [
+                    {"type": "GROUNDING", "threshold": 0.99},
+                    {"type": "RELEVANCE", "threshold": 0, "action": "NONE", "enabled": False},
+                ]
+            },
+            "crossRegionConfig": {"guardrailProfileIdentifier": "us.guardrail.v1:0"},
+        }
+    )
+    assert len(document.pii_entities) == 31
+    assert [one.action_on(Side.OUTPUT) for one in document.filters] == [RuleAction.NONE] * 5 + [None]
+    assert [one.type for one in document.grounding] == ["GROUNDING"]
+    assert document.topics[0].action_on(Side.OUTPUT) is None
+    compile_policy(REF, document, ABLE)
+
+
+def test_automated_reasoning_is_refused_by_name() -> None:
+    with pytest.raises(InvalidPolicy, match="automatedReasoningPolicyConfig: this version does not enforce"):
+        convert_document({**MESSAGES, **WORDS, "automatedReasoningPolicyConfig": {"policies": []}})
 
 
 @pytest.mark.parametrize("kind", sorted(PiiType))
-def test_a_pii_type_is_enforced_or_refused(kind: PiiType) -> None:
-    if kind in ENFORCED_PII:
-        compile_policy("g", "1", convert_document(with_pii(type=kind, action="BLOCK")))
-    else:
-        with pytest.raises(InvalidPolicy, match=f"does not enforce the type {kind};"):
-            convert_document(with_pii(type=kind, action="BLOCK"))
+@pytest.mark.parametrize("action", ["BLOCK", "ANONYMIZE", "NONE"])
+def test_every_pii_type_compiles(kind: PiiType, action: str) -> None:
+    policy = compile_policy(REF, convert_document(with_pii(type=kind, action=action)), ABLE)
+    assert policy.guards_input
+    assert policy.guards_output
 
 
 @pytest.mark.parametrize(
     ("document", "place"),
     [
-        ({**MESSAGES}, "at least one word"),
+        (with_filter(), "contentPolicyConfig"),
+        (with_topic(), "topicPolicyConfig"),
+        (with_grounding(), "contextualGroundingPolicyConfig"),
+        (with_pii(type="NAME", action="BLOCK"), "sensitiveInformationPolicyConfig.piiEntitiesConfig[0].type"),
+        (with_own(validatorsConfig=[{"name": "mine"}]), "bedplateConfig.validatorsConfig[0].name"),
+        (with_topic(tier="STANDARD"), "topicPolicyConfig.tierConfig.tierName"),
+    ],
+)
+def test_what_nothing_here_could_evaluate_is_refused_when_it_is_compiled(document: dict[str, Any], place: str) -> None:
+    with pytest.raises(InvalidPolicy) as refused:
+        compile_policy(REF, convert_document(document), Capabilities())
+    assert str(refused.value).startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        ({**MESSAGES}, "at least one policy"),
+        (with_own(leetspeak=True), "at least one policy"),
+        (with_filter(type="RUDENESS"), "RUDENESS"),
+        (with_filter(inputStrength="EXTREME"), "EXTREME"),
+        (with_filter(inputAction="ANONYMIZE"), "inputAction"),
+        (with_filter(outputModalities=["TEXT", "IMAGE"]), "outputModalities"),
+        (with_filter(type="PROMPT_ATTACK"), "outputStrength"),
+        ({**MESSAGES, "contentPolicyConfig": {"filtersConfig": []}}, "filtersConfig"),
+        (
+            {
+                **MESSAGES,
+                "contentPolicyConfig": {"filtersConfig": with_filter()["contentPolicyConfig"]["filtersConfig"] * 2},
+            },
+            "'HATE' occurs twice",
+        ),
+        (with_topic(name=""), "topicsConfig[0].name"),
+        (with_topic(name="a/b"), "topicsConfig[0].name"),
+        (with_topic(definition="d" * 201), "topicsConfig[0].definition"),
+        (with_topic(tier="STANDARD", definition="d" * 1001), "topicsConfig[0].definition"),
+        (with_topic(examples=["e"] * 6), "topicsConfig[0].examples"),
+        (with_topic(examples=["e" * 101]), "topicsConfig[0].examples[0]"),
+        (with_topic(type="ALLOW"), "topicsConfig[0].type"),
+        (with_topic(outputAction="ANONYMIZE"), "outputAction"),
+        (with_grounding(threshold=1.0), "filtersConfig[0].threshold"),
+        (with_grounding(threshold=-0.1), "filtersConfig[0].threshold"),
+        (with_grounding(action="ANONYMIZE"), "action"),
+        (
+            {**MESSAGES, "wordPolicyConfig": {"managedWordListsConfig": [{"type": "SLANG"}]}},
+            "managedWordListsConfig[0].type",
+        ),
+        (with_own(validatorsConfig=[{"name": "a"}, {"name": "a"}]), "'a' occurs twice"),
+        (with_own(toolPolicyConfig={}), "allowedTools or argumentSchemas"),
+        (with_own(sizePolicyConfig={"maxInputCharacters": 0}), "maxInputCharacters"),
+        (with_own(failureMode="MAYBE"), "failureMode"),
+        ({**with_pii(type="NAME", action="ANONYMIZE"), "bedplateConfig": {"asyncStreaming": True}}, "asyncStreaming"),
         ({**WORDS, "blockedInputMessaging": "", "blockedOutputsMessaging": "x"}, "blockedInputMessaging"),
         ({**WORDS, "blockedInputMessaging": "x", "blockedOutputsMessaging": "x" * 501}, "blockedOutputsMessaging"),
         ({**WORDS, "blockedInputMessaging": "x"}, "blockedOutputsMessaging"),
@@ -111,7 +222,7 @@ def test_a_limit_names_its_place(document: dict[str, Any], place: str) -> None:
 def test_a_pattern_that_cannot_run_names_its_place_when_it_is_compiled(pattern: str, reason: str) -> None:
     document = convert_document(with_regexes({"name": "a", "pattern": pattern, "action": "BLOCK"}))
     with pytest.raises(InvalidPolicy) as refused:
-        compile_policy("g", "1", document)
+        compile_policy(REF, document, ABLE)
     assert "sensitiveInformationPolicyConfig.regexesConfig[0].pattern: " in str(refused.value)
     assert reason in str(refused.value)
 
@@ -119,7 +230,7 @@ def test_a_pattern_that_cannot_run_names_its_place_when_it_is_compiled(pattern: 
 def test_a_pattern_on_no_side_is_checked_all_the_same() -> None:
     regex = {"name": "a", "pattern": "(", "action": "BLOCK", "inputEnabled": False, "outputEnabled": False}
     with pytest.raises(InvalidPolicy):
-        compile_policy("g", "1", convert_document(with_regexes(regex)))
+        compile_policy(REF, convert_document(with_regexes(regex)), ABLE)
 
 
 def test_limits_hold_for_a_document_built_in_code() -> None:
@@ -129,10 +240,10 @@ def test_limits_hold_for_a_document_built_in_code() -> None:
         word_policy_config=WordPolicyConfig(words_config=(WordConfig(text="tulip"),)),
     )
     with pytest.raises(InvalidPolicy, match="blockedInputMessaging"):
-        compile_policy("g", "1", document)
+        compile_policy(REF, document, ABLE)
 
 
 def test_a_word_without_visible_characters_names_its_place() -> None:
     document = convert_document({**MESSAGES, "wordPolicyConfig": {"wordsConfig": [{"text": "a"}, {"text": "\u200b"}]}})
     with pytest.raises(InvalidPolicy, match=r"wordsConfig\[1\]"):
-        compile_policy("g", "1", document)
+        compile_policy(REF, document, ABLE)

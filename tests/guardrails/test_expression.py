@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bedplate_core.assessment import PolicyKind
 from bedplate_guardrails.automaton import Automaton, AutomatonGate
 from bedplate_guardrails.detector import Rule
 from bedplate_guardrails.detectors.regex_match import RegexMatch
@@ -64,9 +65,9 @@ def test_any_pieces_give_the_matches_of_the_whole(pattern: str, text: str, place
     except ValueError:
         assume(False)
         return
-    rule = Rule(name="x", detector=detector, action=RuleAction.ANONYMIZE, mask="#")
+    rule = Rule(name="x", kind=PolicyKind.REGEX, label="x", detector=detector, action=RuleAction.ANONYMIZE, mask="#")
     gate = AutomatonGate([detector.gate]) if gated and detector.gate else None
-    run: TextRun[None] = TextRun([LanePlan(View("plain"), [rule], gate)], lambda _: None)
+    run: TextRun[None] = TextRun([LanePlan(View("plain"), [rule], gate)], lambda _, __: None)
     edges = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
     out: list[str | None] = []
     for start, end in pairwise(edges):

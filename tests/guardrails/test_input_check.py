@@ -37,7 +37,7 @@ from bedplate_core.messages import (
 from bedplate_core.requests import JsonSchemaFormat, NamedTool, Request, TokenPrompt, Tool
 from bedplate_guardrails.detectors.email_address import EmailAddress
 from bedplate_guardrails.policy import GuardrailFailed, InputCheck
-from tests.guardrails.guarded import PII, make_policy
+from tests.guardrails.guarded import PII, checked, make_policy
 
 POLICY = make_policy(words=["tulip"], pii=dict.fromkeys(PII, "ANONYMIZE"), regexes={"badge": (r"B-\d{4}", "BLOCK")})
 URL = MediaUrl(url="https://x/y")
@@ -124,7 +124,7 @@ def everything(request: Request) -> str:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_every_place_is_masked(place: str) -> None:
-    check = POLICY.check_input(PLACES[place]("to a@b.co now"))
+    check = checked(POLICY, PLACES[place]("to a@b.co now"))
     assert check.blocked_message is None
     assert "a@b.co" not in everything(check.request)
     assert "to {EMAIL} now" in everything(check.request)
@@ -135,14 +135,14 @@ def test_every_place_is_masked(place: str) -> None:
 @pytest.mark.parametrize("place", PLACES | NAMES)
 @pytest.mark.parametrize(("match", "rule"), [("tulip", "word"), ("tu\u200blip", "word"), ("B-1234", "regex:badge")])
 def test_every_place_is_blocked(place: str, match: str, rule: str) -> None:
-    check = POLICY.check_input((PLACES | NAMES)[place](match))
+    check = checked(POLICY, (PLACES | NAMES)[place](match))
     assert check.blocked_message == "input refused"
     assert actions(check)[rule] == ("block", 1)
 
 
 @pytest.mark.parametrize("place", NAMES)
 def test_a_name_cannot_be_masked_and_so_blocks(place: str) -> None:
-    check = POLICY.check_input(NAMES[place]("f_a@b.co"))
+    check = checked(POLICY, NAMES[place]("f_a@b.co"))
     assert check.blocked_message == "input refused"
     assert actions(check)["EMAIL"] == ("block", 1)
 
@@ -150,7 +150,7 @@ def test_a_name_cannot_be_masked_and_so_blocks(place: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_fine_is_not_touched(place: str) -> None:
     request = PLACES[place]("nothing here")
-    check = POLICY.check_input(request)
+    check = checked(POLICY, request)
     assert check.request == request
     assert check.blocked_message is None
     assert actions(check)["*"] == ("allow", 0)
@@ -168,11 +168,11 @@ def test_what_is_fine_is_not_touched(place: str) -> None:
     ],
 )
 def test_a_match_over_the_edge_of_parts_blocks(parts: tuple[Part, ...]) -> None:
-    assert POLICY.check_input(said(*parts)).blocked_message == "input refused"
+    assert checked(POLICY, said(*parts)).blocked_message == "input refused"
 
 
 def test_a_mask_over_the_edge_of_parts_stands_where_the_match_began() -> None:
-    check = POLICY.check_input(said(Text(text="my 4111 1111 "), Text(text="1111 11"), Text(text="11, ok")))
+    check = checked(POLICY, said(Text(text="my 4111 1111 "), Text(text="1111 11"), Text(text="11, ok")))
     assert check.request.messages[0].parts == (
         Text(text="my {CREDIT_DEBIT_CARD_NUMBER}"),
         Text(text=""),
@@ -182,7 +182,7 @@ def test_a_mask_over_the_edge_of_parts_stands_where_the_match_began() -> None:
 
 def test_masked_arguments_stay_json() -> None:
     arguments = '{"to": "a\\u0040b.co", "card": 4111111111111111, "ok": [1, 2.5, null, "\\n"]}'
-    check = POLICY.check_input(said(ToolCall(id="t", name="f", arguments=arguments), role=Role.ASSISTANT))
+    check = checked(POLICY, said(ToolCall(id="t", name="f", arguments=arguments), role=Role.ASSISTANT))
     call = check.request.messages[0].parts[0]
     assert isinstance(call, ToolCall)
     expected = '{"to": "{EMAIL}", "card": "{CREDIT_DEBIT_CARD_NUMBER}", "ok": [1, 2.5, null, "\\n"]}'
@@ -192,7 +192,7 @@ def test_masked_arguments_stay_json() -> None:
 def test_a_mask_in_a_mask_name_stays_json() -> None:
     policy = make_policy(regexes={'odd "name\\': ("zz+", "ANONYMIZE")})
     call = ToolCall(id="t", name="f", arguments='{"a": "zzz"}')
-    masked = policy.check_input(said(call, role=Role.ASSISTANT)).request.messages[0].parts[0]
+    masked = checked(policy, said(call, role=Role.ASSISTANT)).request.messages[0].parts[0]
     assert isinstance(masked, ToolCall)
     assert json.loads(masked.arguments) == {"a": '{odd "name\\}'}
 
@@ -200,7 +200,7 @@ def test_a_mask_in_a_mask_name_stays_json() -> None:
 def test_masked_reasoning_loses_its_signature() -> None:
     signature = Signature(origin="p", value="s")
     parts = (Reasoning(text="fine. ", signature=signature), Reasoning(text="a@b.co", signature=signature))
-    check = POLICY.check_input(said(*parts, role=Role.ASSISTANT))
+    check = checked(POLICY, said(*parts, role=Role.ASSISTANT))
     assert check.request.messages[0].parts == (parts[0], Reasoning(text="{EMAIL}"))
 
 
@@ -215,7 +215,7 @@ def test_media_pass_and_are_not_claimed_as_scanned() -> None:
         GuardContent(content=Image(media=URL)),
     )
     request = said(*parts)
-    check = POLICY.check_input(request)
+    check = checked(POLICY, request)
     assert check.request == request
     assert actions(check) == {"*": ("allow", 0), "media": ("skipped", 7)}
 
@@ -225,16 +225,16 @@ def test_media_pass_and_are_not_claimed_as_scanned() -> None:
 )
 def test_a_text_document_that_cannot_be_read_is_refused(part: Document) -> None:
     with pytest.raises(UnsupportedFeature, match="UTF-8"):
-        POLICY.check_input(said(part))
+        checked(POLICY, said(part))
 
 
 def test_token_prompts_are_refused_when_a_rule_runs_on_requests() -> None:
     request = Request(model="m", prompts=("x", TokenPrompt((1, 2))))
     with pytest.raises(UnsupportedFeature, match="token ids") as refused:
-        POLICY.check_input(request)
+        checked(POLICY, request)
     assert refused.value.param == "prompt"
     passive = make_policy(words=["tulip"], inputEnabled=False)
-    assert passive.check_input(request).request is request
+    assert checked(passive, request).request is request
 
 
 @pytest.mark.parametrize(
@@ -249,25 +249,25 @@ def test_token_prompts_are_refused_when_a_rule_runs_on_requests() -> None:
 def test_tokens_beside_the_text_are_refused_when_a_rule_runs_on_answers(request_: Request, field: str) -> None:
     for policy in (POLICY, make_policy(words=["tulip"], inputEnabled=False)):
         with pytest.raises(UnsupportedFeature, match=field) as refused:
-            policy.check_input(request_)
+            checked(policy, request_)
         assert refused.value.param == field
-    make_policy(words=["tulip"], outputEnabled=False).check_input(request_)
+    checked(make_policy(words=["tulip"], outputEnabled=False), request_)
 
 
 def test_without_rules_for_requests_the_request_passes_as_it_is() -> None:
     request = said(Text(text="tulip"))
-    check = make_policy(words=["tulip"], inputEnabled=False).check_input(request)
+    check = checked(make_policy(words=["tulip"], inputEnabled=False), request)
     assert check.request is request
     assert check.verdicts == ()
 
 
 def test_the_sides_have_their_own_actions() -> None:
     policy = make_policy(pii={"EMAIL": "ANONYMIZE"}, inputAction="BLOCK", outputAction="NONE")
-    assert policy.check_input(said(Text(text="a@b.co"))).blocked_message == "input refused"
+    assert checked(policy, said(Text(text="a@b.co"))).blocked_message == "input refused"
 
 
 def test_a_rule_that_only_watches_changes_nothing_and_is_reported() -> None:
-    check = make_policy(pii={"EMAIL": "NONE"}).check_input(said(Text(text="a@b.co and a@b.co")))
+    check = checked(make_policy(pii={"EMAIL": "NONE"}), said(Text(text="a@b.co and a@b.co")))
     assert check.request == said(Text(text="a@b.co and a@b.co"))
     assert actions(check) == {"EMAIL": ("detect", 2)}
 
@@ -280,7 +280,7 @@ def test_a_failing_detector_fails_closed(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(EmailAddress, "decide", broken)
     with pytest.raises(GuardrailUnavailable) as failed:
-        policy.check_input(said(Text(text="a@b.co")))
+        checked(policy, said(Text(text="a@b.co")))
     assert isinstance(failed.value, GuardrailFailed)
     assert "a@b.co" not in str(failed.value)
     assert [(verdict.rule, verdict.action.value) for verdict in failed.value.verdicts] == [("EMAIL", "failed_closed")]
@@ -292,7 +292,7 @@ def test_one_policy_serves_many_threads() -> None:
 
     def work(text: str, masked: str) -> None:
         for _ in range(150):
-            parts = POLICY.check_input(said(Text(text=text * 3))).request.messages[0].parts
+            parts = checked(POLICY, said(Text(text=text * 3))).request.messages[0].parts
             if parts != (Text(text=masked * 3),):
                 wrong.append(parts)
 
@@ -311,7 +311,7 @@ def test_a_long_request_costs_its_length() -> None:
     def seconds(times: int) -> float:
         request = said(Text(text=seed * times))
         start = time.process_time()
-        assert POLICY.check_input(request).blocked_message is None
+        assert checked(POLICY, request).blocked_message is None
         return time.process_time() - start
 
     seconds(1)
@@ -328,7 +328,7 @@ def test_a_long_request_costs_its_length() -> None:
 def test_json_arguments_stay_json_of_the_same_shape(value: object) -> None:
     for ascii_only in (True, False):
         call = ToolCall(id="t", name="f", arguments=json.dumps(value, ensure_ascii=ascii_only))
-        check = POLICY.check_input(said(call, role=Role.ASSISTANT))
+        check = checked(POLICY, said(call, role=Role.ASSISTANT))
         masked = check.request.messages[0].parts[0]
         assert isinstance(masked, ToolCall)
         decoded = json.loads(masked.arguments)

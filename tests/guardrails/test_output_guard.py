@@ -38,7 +38,7 @@ from bedplate_guardrails.detectors.email_address import EmailAddress
 from bedplate_guardrails.output_guard import MAX_ARGUMENTS_CHARS
 from bedplate_guardrails.policy import GuardedStream, GuardrailFailed, Policy
 from bedplate_guardrails.scanner import MAX_HOLD_CHARS
-from tests.guardrails.guarded import PII, USAGE, Upstream, drain, make_policy, text_events, whole_answer
+from tests.guardrails.guarded import PII, USAGE, Upstream, drain, guard, make_policy, text_events, whole_answer
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ SIGNED = Signature(origin="p", value="s")
 
 async def left(policy: Policy, batches: Sequence[Batch | Exception]) -> tuple[list[Event], GuardedStream, Upstream]:
     upstream = Upstream(batches)
-    stream = policy.guard_output(upstream)
+    stream = guard(policy, upstream)
     return await drain(stream), stream, upstream
 
 
@@ -103,7 +103,7 @@ async def test_every_kind_of_text_is_masked_and_blocked(kind: type[Part], at_sta
 async def test_only_the_tail_that_may_become_a_match_is_held() -> None:
     """What has left after each piece, for a text that ends in the beginning of an address."""
     upstream = Upstream([[event] for event in whole_answer(text_events(["Hello there, ", "ann", "@", "b.", " so"]))])
-    stream = POLICY.guard_output(upstream)
+    stream = guard(POLICY, upstream)
     seen: list[tuple[int, str]] = []
     async for batch in stream:
         seen += [(upstream.read, event.text) for event in batch if isinstance(event, Delta)]
@@ -118,7 +118,7 @@ async def test_what_cannot_become_a_match_leaves_at_once_and_batches_stay_togeth
         [Delta(0, 0, "wo; "), PartEnd(0, 0)],
         [Finish(stops=(Stop(choice=0, reason=StopReason.LENGTH),), usage=USAGE)],
     ]
-    stream = POLICY.guard_output(Upstream(batches))
+    stream = guard(POLICY, Upstream(batches))
     out = [list(batch) async for batch in stream]
     assert out == [
         list(batches[0]),
@@ -155,7 +155,7 @@ async def test_a_block_closes_the_part_says_so_and_ends_the_answer_at_once() -> 
 
 async def test_the_upstream_is_closed_before_the_finish_is_seen() -> None:
     upstream = Upstream([[Start(id="r", model="m", created_s=1)], text_events(["tulip ", "x"])])
-    stream = POLICY.guard_output(upstream)
+    stream = guard(POLICY, upstream)
     async for batch in stream:
         if isinstance(batch[-1], Finish):
             assert upstream.closed == 1
@@ -250,7 +250,7 @@ async def test_what_is_held_leaves_when_another_kind_of_part_opens() -> None:
             for event in whole_answer([*text_events(["hm ann"], part=Reasoning(text="")), *text_events(["b"], index=1)])
         ]
     )
-    stream = POLICY.guard_output(upstream)
+    stream = guard(POLICY, upstream)
     seen = [(upstream.read, event) async for batch in stream for event in batch]
     assert (5, Delta(0, 0, "ann")) in seen
     assert (5, PartEnd(0, 0)) in seen
@@ -333,7 +333,7 @@ async def test_tokens_never_pass_beside_the_text() -> None:
 async def test_an_upstream_error_releases_nothing_that_was_held() -> None:
     error = UpstreamTimeout("silent")
     upstream = Upstream([[Start(id="r", model="m", created_s=1)], text_events(["Hi. ann@b"])[:2], error])
-    stream = POLICY.guard_output(upstream)
+    stream = guard(POLICY, upstream)
     events: list[Event] = []
     with pytest.raises(UpstreamTimeout):
         await into(events, stream)
@@ -344,14 +344,14 @@ async def test_an_upstream_error_releases_nothing_that_was_held() -> None:
 
 
 async def test_an_answer_that_breaks_off_is_no_allowed_answer() -> None:
-    stream = POLICY.guard_output(Upstream([[Start(id="r", model="m", created_s=1)], text_events(["Hi. ann"])[:2]]))
+    stream = guard(POLICY, Upstream([[Start(id="r", model="m", created_s=1)], text_events(["Hi. ann"])[:2]]))
     with pytest.raises(UpstreamProtocolError):
         _ = [batch async for batch in stream]
     assert stream.verdicts == ()
 
 
 async def test_allow_is_claimed_only_at_the_end() -> None:
-    stream = POLICY.guard_output(Upstream([[event] for event in whole_answer(text_events(["Hi."]))]))
+    stream = guard(POLICY, Upstream([[event] for event in whole_answer(text_events(["Hi."]))]))
     async for batch in stream:
         if not isinstance(batch[-1], Finish):
             assert stream.verdicts == ()
@@ -360,7 +360,7 @@ async def test_allow_is_claimed_only_at_the_end() -> None:
 
 async def test_closing_releases_nothing_and_claims_nothing() -> None:
     upstream = Upstream([whole_answer(text_events(["Hi. ann"]))[:3], AssertionError("read on")])
-    stream = POLICY.guard_output(upstream)
+    stream = guard(POLICY, upstream)
     await stream.__anext__()
     await stream.aclose()
     await stream.aclose()
@@ -382,7 +382,7 @@ async def test_a_failing_detector_fails_closed(monkeypatch: pytest.MonkeyPatch, 
     text = "Dear. a@b.co"
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
     upstream = Upstream([[event] for event in whole_answer(text_events(pieces, part=empty(kind)))])
-    stream = policy.guard_output(upstream)
+    stream = guard(policy, upstream)
     events: list[Event] = []
     with pytest.raises(GuardrailUnavailable) as failed:
         await into(events, stream)
@@ -424,7 +424,7 @@ async def test_a_long_answer_keeps_little() -> None:
     """What is held of an answer of any length and script is bounded by the hold-back, not by the answer."""
     prose = "Der Fluß 流れる, caf\u00e9 \ufb01ne \u200b and 12 more words. "
     upstream = Upstream([[event] for event in whole_answer(text_events([prose] * 400))])
-    stream = POLICY.guard_output(upstream)
+    stream = guard(POLICY, upstream)
     async for _ in stream:
         for choice in stream._guard._choices:
             for run in choice._runs.values():
@@ -453,7 +453,7 @@ async def test_without_rules_for_answers_everything_passes_as_it_is() -> None:
     assert not policy.guards_output
     batches = [whole_answer(text_events(["a tulip"]))]
     upstream = Upstream(batches)
-    stream = policy.guard_output(upstream)
+    stream = guard(policy, upstream)
     assert await stream.__anext__() is batches[0]
     assert stream.verdicts == ()
     await stream.aclose()

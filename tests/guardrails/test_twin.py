@@ -16,7 +16,7 @@ from bedplate_core.messages import Part, Reasoning, Refusal, Text, ToolCall
 from bedplate_core.response import Response, collect
 from bedplate_core.verdicts import Verdict
 from bedplate_guardrails.policy import Policy
-from tests.guardrails.guarded import PII, Upstream, drain, make_policy, oracle, text_events, whole_answer
+from tests.guardrails.guarded import PII, Upstream, drain, guard, make_policy, oracle, text_events, whole_answer
 
 MASKING = make_policy(
     pii=dict.fromkeys(PII, "ANONYMIZE"),
@@ -68,7 +68,7 @@ def guarded(policy: Policy, events: Sequence[Event], *, batched: bool = False) -
     batches = [events] if batched else [[event] for event in events]
 
     async def run() -> tuple[Response, tuple[Verdict, ...]]:
-        stream = policy.guard_output(Upstream(batches))
+        stream = guard(policy, Upstream(batches))
         left = await drain(stream)
         return await collect(Upstream([left])), stream.verdicts
 
@@ -172,7 +172,7 @@ def test_parts_side_by_side_are_judged_alone_and_joined(first: str, second: str,
         released = "".join(part.text for part in response.choices[0].parts)
         crossing = [
             (start, end)
-            for plan in BLOCKING._output
+            for plan in BLOCKING._output.lanes
             for rule in plan.rules
             if rule.action == "BLOCK"
             for start, end in rule.detector.find(first + second)
@@ -195,7 +195,7 @@ def test_finish_names_every_choice() -> None:
     ]
 
     async def run() -> list[Event]:
-        return await drain(BLOCKING.guard_output(Upstream([whole_answer(events, choices=3)])))
+        return await drain(guard(BLOCKING, Upstream([whole_answer(events, choices=3)])))
 
     finish = asyncio.run(run())[-1]
     assert isinstance(finish, Finish)

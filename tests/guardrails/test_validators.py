@@ -13,17 +13,24 @@ import pytest
 from guardrails import AsyncGuard, Guard
 from guardrails.validator_base import validators_registry
 
-from bedplate_guardrails.detectors import card_number, email_address, ip_address, phone_number, regex_match, words
+from bedplate_guardrails.detectors import regex_match, words
+from bedplate_guardrails.detectors.pii import PII_DETECTORS
+from bedplate_guardrails.detectors.profanity import Profanity as ProfanityDetector
 from bedplate_guardrails.detectors.text_detector import TextDetector
-from bedplate_guardrails.validators.card_number import CardNumber
-from bedplate_guardrails.validators.email_address import EmailAddress
+from bedplate_guardrails.document import PiiType
 from bedplate_guardrails.validators.frame import FailResult, OnFailAction, PassResult
-from bedplate_guardrails.validators.ip_address import IpAddress
-from bedplate_guardrails.validators.phone_number import PhoneNumber
+from bedplate_guardrails.validators.pii import PII_VALIDATORS, EmailAddress
 from bedplate_guardrails.validators.regex_match import RegexMatch
 from bedplate_guardrails.validators.text_validator import TextValidator
-from bedplate_guardrails.validators.words import Words
+from bedplate_guardrails.validators.words import Profanity, Words
 
+PERSONAL = (
+    "45 years old, AKIAIOSFODNN7EXAMPLE, wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY, OHIP 1234567890, SIN 130 692 544, "
+    "cvv 123, exp 04/27, 4111111111111111, driver's license D1234567, a@b.co, DE89370400440532013000, 10.0.0.1, "
+    "plate ABC-1234, 00:1B:44:11:3A:B7, password: hunter2, +44 20 7946 0958, pin 4821, BIC DEUTDEFF, NHS 9434765919, "
+    "AB123456C, UTR 1234567890, https://example.com, username: jdoe9, acct 12345678, routing 021000021, 912-70-1234, "
+    "passport C01234567, 123-45-6789, 1HGCM82633A004352"
+)
 SOURCES = os.pathsep.join(path for path in sys.path if path)
 NETWORK = """
 import asyncio, socket
@@ -34,7 +41,7 @@ def refuse(*address, **_):
 socket.getaddrinfo = refuse
 socket.socket.connect = refuse
 
-from bedplate_guardrails.validators.email_address import EmailAddress
+from bedplate_guardrails.validators.pii import EmailAddress
 from bedplate_guardrails.validators.frame import OnFailAction
 from bedplate_guardrails.validators.words import Words
 from guardrails import AsyncGuard, Guard
@@ -78,10 +85,12 @@ def test_as_a_validator_it_gives_places_and_a_fix() -> None:
 @pytest.mark.parametrize(
     ("name", "validator", "detector"),
     [
-        ("bedplate/card", CardNumber(), card_number.CardNumber()),
-        ("bedplate/email", EmailAddress(), email_address.EmailAddress()),
-        ("bedplate/ip-address", IpAddress(), ip_address.IpAddress()),
-        ("bedplate/phone", PhoneNumber(), phone_number.PhoneNumber()),
+        *(
+            (f"bedplate/{kind.value.lower().replace('_', '-')}", PII_VALIDATORS[kind](), detector())
+            for kind, detector in PII_DETECTORS.items()
+        ),
+        ("bedplate/profanity", Profanity(), ProfanityDetector()),
+        ("bedplate/profanity", Profanity(leetspeak=True), ProfanityDetector(leetspeak=True)),
         ("bedplate/regex", RegexMatch("x", "c+"), regex_match.RegexMatch("x", "c+")),
         ("bedplate/words", Words(["tulip"]), words.Words(["tulip"])),
     ],
@@ -89,12 +98,14 @@ def test_as_a_validator_it_gives_places_and_a_fix() -> None:
 def test_a_validator_is_registered_and_is_its_detector(
     name: str, validator: TextValidator, detector: TextDetector
 ) -> None:
-    text = "tulip 4111111111111111 a@b.co +44 20 7946 0958 10.0.0.1 ccc"
+    text = f"tulip ccc shit {PERSONAL}"
 
     assert validators_registry[name] is type(validator)
     assert isinstance(validator, type(detector))
     assert validator.find(text) == detector.find(text) != ()
     assert (validator.mask, validator.view, validator.gate) == (detector.mask, detector.view, detector.gate)
+    assert (validator.cost, validator.max_match_chars) == (detector.cost, detector.max_match_chars)
+    assert validator.cost
     result = validator.validate(text, {})
     assert isinstance(result, FailResult)
     assert [(span.start, span.end) for span in result.error_spans or []] == list(detector.find(text))
@@ -112,6 +123,8 @@ import sys
 sys.modules.update(dict.fromkeys(("guardrails", "litellm", "regex")))  # as if they were not installed
 
 from bedplate_guardrails.document import convert_document
+from bedplate_core.assessment import GuardrailRef
+from bedplate_guardrails.evaluation import Capabilities
 from bedplate_guardrails.policy import compile_policy
 
 document = convert_document({
@@ -126,7 +139,8 @@ document = convert_document({
         "regexesConfig": [{"name": "badge", "pattern": "B-[0-9]+", "action": "BLOCK"}],
     },
 })
-assert compile_policy("house", "1", document).guards_output
+ref = GuardrailRef(id="h", name="house", version="1")
+assert compile_policy(ref, document, Capabilities()).guards_output
 """
 LOADED = """
 heavy = ("guardrails", "langchain_core", "langsmith", "faker", "litellm", "openai", "opentelemetry", "tiktoken")
@@ -153,3 +167,16 @@ def test_without_guardrails_ai_a_validator_says_what_to_install() -> None:
     )
     assert "pip install 'bedplate[guardrails]'" in ran.stderr
     assert ran.returncode == 1
+
+
+def test_every_type_of_personal_information_has_a_validator_that_a_guard_can_use() -> None:
+    assert set(PII_VALIDATORS) == set(PII_DETECTORS)
+    guard = Guard().use(*(validator(on_fail=OnFailAction.FIX) for validator in list(PII_VALIDATORS.values())[:3]))
+    assert guard.validate("nothing here").validated_output == "nothing here"
+    for kind, validator in PII_VALIDATORS.items():
+        assert f"{{{kind.value}}}" in validator(on_fail=OnFailAction.FIX).validate(PERSONAL, {}).fix_value
+
+
+def test_a_mask_leaves_the_label_standing() -> None:
+    pin = PII_VALIDATORS[PiiType.PIN](on_fail=OnFailAction.FIX)
+    assert Guard().use(pin).validate("my PIN is 4821.").validated_output == "my PIN is {PIN}."

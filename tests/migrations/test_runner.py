@@ -9,7 +9,7 @@ import pytest
 from bedplate_migrations.runner import MigrationError, revision_state, upgrade
 from tests.fixtures.postgres import PostgresServer
 
-HEAD = "0005"
+HEAD = "0006"
 
 
 @pytest.fixture

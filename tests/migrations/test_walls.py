@@ -29,7 +29,10 @@ CONVERSATION_TABLES = (
 )
 """Those of version 0004; a whole row of each can be written, read, changed and deleted by its own project."""
 
-ALL_TABLES = (*TENANT_TABLES, *CONVERSATION_TABLES)
+GUARDRAIL_TABLES = ("guardrail", "guardrail_version", "guardrail_request", "enforced_guardrail")
+"""Those of version 0006; the first has to be filled first. All but `guardrail_request` are read by the catalogue."""
+
+ALL_TABLES = (*TENANT_TABLES, *CONVERSATION_TABLES, *GUARDRAIL_TABLES)
 
 
 @pytest.fixture
@@ -50,6 +53,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         await run(opened, project, response(project, f"resp_{project}"))
         for table in CONVERSATION_TABLES:
             await run(opened, project, row(table, project, f"s_{project}", "1"))
+        for table in GUARDRAIL_TABLES:
+            await run(opened, project, guardrail_row(table, project, 1))
     yield opened
     await opened.aclose()
 
@@ -95,6 +100,23 @@ def row(table: str, project: str, session: str, name: str) -> str:
     return f"insert into {table} (session_id, project_id, {columns}) values ({of_session}, {values})"
 
 
+def guardrail_row(table: str, project: str, number: int) -> str:
+    """A statement that adds one row to a table of version 0006; `project` also gives the guardrail its id."""
+    name = f"{project.removeprefix('proj_')}00000000000"
+    match table:
+        case "guardrail":
+            columns = "id, name, revision, document, source, updated_by"
+            values = f"'{name[:11]}{number}', 'g{number}', 1, '{{}}', 't', 'k'"
+        case "guardrail_version":
+            columns, values = "guardrail_id, version, name, document", f"'{name[:11]}1', {number}, 'g', '{{}}'"
+        case "guardrail_request":
+            columns, values = "token, operation, request_hash, result", f"'t{number}', 'o', '', '{{}}'"
+        case _:
+            columns = "config_id, guardrail_id, version, created_by, updated_by"
+            values = f"'{name}{number}', '{name[:11]}1', 1, 'k', 'k'"
+    return f"insert into {table} (project_id, {columns}) values ('{project}', {values})"
+
+
 async def run(database: Database, project: ProjectId | None, statement: str) -> int:
     """Run one statement for `project`; how many rows it touched."""
     async with database.transaction(project) as connection:
@@ -125,10 +147,10 @@ async def test_a_connection_does_not_remember_its_last_project(database_url: str
     await one.aclose()
 
 
-async def test_the_operators_reports_see_all_invocations_and_no_session(database: Database) -> None:
+async def test_the_installation_sees_all_invocations_and_guardrails_and_no_session(database: Database) -> None:
     async with database.installation() as connection:
         seen = [len((await connection.execute(text(f"select 1 from {table}"))).all()) for table in ALL_TABLES]
-    assert seen == [0, 0, 2, 0, *[0] * len(CONVERSATION_TABLES)]
+    assert seen == [0, 0, 2, 0, *[0] * len(CONVERSATION_TABLES), 2, 2, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +186,43 @@ async def test_a_conversations_rows_stay_in_their_project(database: Database, ta
     assert await run(database, None, f"delete from {table}") == 0
     assert await run(database, A, f"delete from {table}") == 1
     assert await projects_seen(database, B, table) == [B]
+
+
+@pytest.mark.parametrize("table", GUARDRAIL_TABLES)
+async def test_a_guardrails_rows_stay_in_their_project(database: Database, table: str) -> None:
+    for project in (A, None):
+        with pytest.raises(DBAPIError, match="row-level security"):
+            await run(database, project, guardrail_row(table, B, 2))
+    with pytest.raises(DBAPIError, match=r"row-level security|permission denied"):
+        await run(database, A, f"update {table} set project_id = 'proj_b'")
+    async with database.installation() as connection:  # which reads them all, and writes none
+        assert (await connection.execute(text(f"delete from {table}"))).rowcount == 0
+    assert await run(database, None, f"delete from {table}") == 0
+    if table in ("guardrail", "guardrail_version"):
+        with pytest.raises(DBAPIError, match="foreign key"):  # what is enforced is needed
+            await run(database, A, f"delete from {table}")
+        await run(database, A, "delete from enforced_guardrail")
+    assert await run(database, A, f"delete from {table}") == 1
+    assert await projects_seen(database, A, table) == []
+    assert await projects_seen(database, B, table) == [B]
+
+
+async def test_the_installation_can_change_no_projects_guardrail(database: Database) -> None:
+    async with database.installation() as connection:
+        assert (await connection.execute(text("update guardrail set name = 'x'"))).rowcount == 0
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with database.installation() as connection:
+            await connection.execute(text(guardrail_row("guardrail", A, 2)))
+
+
+async def test_another_projects_version_cannot_be_enforced(database: Database) -> None:
+    with pytest.raises(DBAPIError, match="foreign key"):
+        await run(
+            database,
+            A,
+            "insert into enforced_guardrail (config_id, project_id, guardrail_id, version, created_by, updated_by)"
+            " values ('mine', 'proj_a', 'b00000000001', 1, 'k', 'k')",
+        )
 
 
 async def test_a_session_that_is_deleted_takes_its_rows_along_and_nobody_elses(database: Database) -> None:
@@ -206,6 +265,8 @@ async def test_an_update_without_a_filter_stays_inside(database: Database) -> No
         "update stored_response set parent_id = 'resp_proj_b'",
         "update invocation set outcome = 'other'",
         "delete from resource_revision",
+        "update guardrail_version set document = '{}'",
+        "update guardrail_request set result = '{}'",
         "update alembic_version set version_num = '9999'",
         "alter role bedplate_app superuser",
     ],

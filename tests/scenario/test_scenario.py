@@ -196,5 +196,17 @@ def plain_events(events: list[Event]) -> list[Any]:
             case Progress():
                 pass
             case Finish():
-                plain.append(["finish", msgspec.to_builtins(event)])
+                plain.append(["finish", msgspec.to_builtins(msgspec.structs.replace(event, guardrail=None))])
+                plain.append(["guardrail", _plain_trace(event)])
     return plain
+
+
+def _plain_trace(finish: Finish) -> list[Any]:
+    """What guardrails found, without the time they took."""
+    trace = finish.guardrail
+    if trace is None:
+        return []
+    return [
+        [each.side.value, msgspec.to_builtins(each.detections), each.guarded_chars]
+        for each in (*trace.input, *trace.output)
+    ]

@@ -29,6 +29,18 @@ class Action(StrEnum):
     TAG_RESOURCE = "bedrock:TagResource"
     UNTAG_RESOURCE = "bedrock:UntagResource"
     LIST_TAGS = "bedrock:ListTagsForResource"
+    CREATE_GUARDRAIL = "bedrock:CreateGuardrail"
+    READ_GUARDRAIL = "bedrock:GetGuardrail"
+    """Its tags included."""
+    UPDATE_GUARDRAIL = "bedrock:UpdateGuardrail"
+    """Its tags included, which are another action (`bedrock:TagResource`) only for sessions."""
+    DELETE_GUARDRAIL = "bedrock:DeleteGuardrail"
+    LIST_GUARDRAILS = "bedrock:ListGuardrails"
+    VERSION_GUARDRAIL = "bedrock:CreateGuardrailVersion"
+    APPLY_GUARDRAIL = "bedrock:ApplyGuardrail"
+    ENFORCE_GUARDRAIL = "bedrock:PutEnforcedGuardrailConfiguration"
+    """Ending it included."""
+    LIST_ENFORCED = "bedrock:ListEnforcedGuardrailsConfiguration"
     MANAGE_SESSIONS = "bedplate:ManageSessions"
     """Legal holds, export and import."""
     READ_METRICS = "bedplate:ReadMetrics"
@@ -44,7 +56,16 @@ class Role(StrEnum):
 
 PERMITTED: dict[Role, frozenset[Action]] = {
     Role.ADMINISTRATOR: frozenset(Action),
-    Role.SERVICE: frozenset(Action) - {Action.READ_METRICS, Action.MANAGE_SESSIONS},
+    Role.SERVICE: frozenset(Action)
+    - {
+        Action.READ_METRICS,
+        Action.MANAGE_SESSIONS,
+        Action.CREATE_GUARDRAIL,
+        Action.UPDATE_GUARDRAIL,
+        Action.DELETE_GUARDRAIL,
+        Action.VERSION_GUARDRAIL,
+        Action.ENFORCE_GUARDRAIL,
+    },
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 import structlog
@@ -12,10 +13,18 @@ from bedplate_core.ids import ProjectId
 from bedplate_gateway.access.credentials import KeyEntry, KeyPair
 from bedplate_gateway.access.keyring import Keyring, KeyringError
 from bedplate_gateway.access.principal import Principal
+from bedplate_gateway.catalogue.guardrail_index import GuardrailIndex
+from bedplate_gateway.catalogue.guardrail_rows import EnforcedRow, StoredDocument
+from bedplate_gateway.catalogue.holds import GuardrailKey, Hold, Holds, Settings, holds_of
+from bedplate_gateway.catalogue.policy_cache import compiled
+from bedplate_gateway.catalogue.policy_set import AppliedPolicy, PolicySet
 from bedplate_gateway.catalogue.pool import Lease
 from bedplate_gateway.catalogue.repository import KeyRow, ProjectRow, ResourceRow
 from bedplate_gateway.catalogue.resources import (
     GuardrailResource,
+    InstallationResource,
+    InstallationSpec,
+    JudgeSpec,
     ModelResource,
     ProjectResource,
     ProviderResource,
@@ -26,9 +35,12 @@ from bedplate_gateway.catalogue.resources import (
 )
 from bedplate_gateway.catalogue.secrets import SecretError, Secrets
 from bedplate_gateway.catalogue.snapshot import Project, Route
-from bedplate_guardrails.policy import Policy, compile_policy
+from bedplate_guardrails.evaluation import Capabilities
+from bedplate_guardrails.policy import Policy
 from bedplate_providers.credential import Credential
 from bedplate_providers.endpoints import Endpoint
+
+INSTALLATION_KIND: Final = "Installation"
 
 _log = structlog.stdlib.get_logger("bedplate.catalogue")
 
@@ -39,24 +51,35 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     projects: Sequence[ProjectRow]
     keys: Sequence[KeyRow]
     resources: Sequence[ResourceRow]
+    guardrails: Mapping[ProjectId, GuardrailIndex]
+    enforced: Sequence[EnforcedRow]
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """The resources that can be used, by what they are; and the guardrails that cannot."""
+    """The resources that can be used, by what they are; and the settings that cannot be read.
+
+    `installation` is None when there are settings that do not decode.
+    """
 
     endpoints: Mapping[str, Endpoint]
     models: Mapping[str, tuple[ModelResource, ResourceRow]]
-    guardrails: Mapping[tuple[str, str], tuple[GuardrailResource, int]]
     settings: Mapping[str, ProjectResource]
+    installation: InstallationSpec | None
     broken: frozenset[tuple[str, str, str]]
+
+    @property
+    def judge(self) -> JudgeSpec | None:
+        """The judge model that an administrator named, and that is in the catalogue."""
+        named = None if self.installation is None else self.installation.judge
+        return named if named is not None and named.model in self.models else None
 
 
 def declared(rows: Sequence[ResourceRow], secrets: Secrets) -> Declared:
     """Decode the rows. A row that does not decode is logged and counts as broken."""
     endpoints: dict[str, Endpoint] = {}
     models: dict[str, tuple[ModelResource, ResourceRow]] = {}
-    guardrails: dict[tuple[str, str], tuple[GuardrailResource, int]] = {}
     settings: dict[str, ProjectResource] = {}
+    installation: InstallationSpec | None = InstallationSpec()
     broken: set[tuple[str, str, str]] = set()
     for row in rows:
         try:
@@ -66,15 +89,19 @@ def declared(rows: Sequence[ResourceRow], secrets: Secrets) -> Declared:
                     endpoints[row.name] = with_secrets(resource.spec, secrets)
                 case ModelResource():
                     models[row.name] = (resource, row)
-                case GuardrailResource():
-                    guardrails[row.scope, row.name] = (resource, row.revision)
                 case ProjectResource():
                     settings[row.name] = resource
+                case InstallationResource():
+                    installation = resource.spec
+                case GuardrailResource():  # kept in another table; a row of this kind is one of an older version
+                    pass
         except (ResourceError, SecretError) as error:
+            if row.kind == INSTALLATION_KIND:
+                installation = None
             broken.add((row.kind, row.scope, row.name))
             _log.error("resource_unusable", kind=row.kind, name=row.name, reason=str(error))
     return Declared(
-        endpoints=endpoints, models=models, guardrails=guardrails, settings=settings, broken=frozenset(broken)
+        endpoints=endpoints, models=models, settings=settings, installation=installation, broken=frozenset(broken)
     )
 
 
@@ -134,47 +161,81 @@ def key_pairs(rows: Sequence[KeyRow], keyring: Keyring) -> dict[str, KeyPair]:
     return found
 
 
-def projects(rows: Sequence[ProjectRow], found: Declared, compiled: PolicyCache) -> dict[ProjectId, Project]:
-    """Every project with its compiled guardrail. One that cannot be enforced closes its project, and only that."""
+def holds(rows: Rows, found: Declared) -> dict[ProjectId, Holds]:
+    """Which guardrails hold in every project."""
+    settings = Settings(
+        installation=found.installation,
+        projects={name: resource.spec for name, resource in found.settings.items()},
+        unreadable=frozenset(name for kind, _, name in found.broken if kind == "Project"),
+    )
+    return holds_of(rows.projects, settings, rows.guardrails, rows.enforced)
+
+
+Compiled: TypeAlias = Policy | str
+"""A policy, or why there is none."""
+
+
+def policies(
+    documents: Mapping[GuardrailKey, StoredDocument | None], able: Capabilities
+) -> dict[GuardrailKey, Compiled]:
+    """The documents compiled, each by itself; None: the document is not there any more."""
+    made: dict[GuardrailKey, Compiled] = {}
+    for key, stored in documents.items():
+        if stored is None:
+            made[key] = "the guardrail does not exist any more"
+            continue
+        try:
+            made[key] = compiled(key.id, key.version, stored, able)
+        except Exception as error:
+            made[key] = f"guardrail {stored.name!r} does not compile: {error}"
+    return made
+
+
+def projects(
+    rows: Sequence[ProjectRow],
+    found: Declared,
+    held: Mapping[ProjectId, Holds],
+    made: Mapping[GuardrailKey, Compiled],
+) -> dict[ProjectId, Project]:
+    """Every project with its guardrails. A mandatory one that cannot be enforced closes the projects that it is for."""
     result: dict[ProjectId, Project] = {}
     for row in rows:
-        policy, problem = None, None
+        mandatory = [_applied(hold, made) for hold in held[row.id].mandatory]
+        chosen = held[row.id].default
+        default = () if chosen is None else (_applied(chosen, made),)
+        mandatory_error = next((each for each in mandatory if isinstance(each, str)), None)
+        default_error = next((each for each in default if isinstance(each, str)), None)
+        if mandatory_error is not None:
+            _log.error("guardrail_unusable", project=row.name, reason=mandatory_error)
+        if default_error is not None:
+            _log.error("default_guardrail_unusable", project=row.name, reason=default_error)
+        usable = tuple(each for each in mandatory if not isinstance(each, str))
         setting = found.settings.get(row.name)
-        if ("Project", "", row.name) in found.broken:
-            problem = "the project's settings cannot be read"
-        elif setting is not None and setting.spec.guardrail is not None:
-            policy, problem = compiled.policy(row.id, setting.spec.guardrail, found)
-        if problem is not None:
-            _log.error("guardrail_unusable", project=row.name, reason=problem)
         result[row.id] = Project(
             id=row.id,
             name=row.name,
-            policy=policy,
-            policy_error=problem,
+            mandatory=usable,
+            policies=PolicySet(applied=(*usable, *(each for each in default if not isinstance(each, str)))),
+            mandatory_error=mandatory_error,
+            default_error=default_error,
             sessions=SessionSpec() if setting is None else setting.spec.sessions,
         )
     return result
 
 
-class PolicyCache:
-    """Compiled policies by what they were compiled from, so that an unrelated change compiles none again."""
-
-    def __init__(self) -> None:
-        self._policies: dict[tuple[str, str, int], Policy] = {}
-
-    def policy(self, project: ProjectId, name: str, found: Declared) -> tuple[Policy | None, str | None]:
-        """The policy `name` of `project`, or why there is none."""
-        entry = found.guardrails.get((project, name))
-        if entry is None:
-            return None, f"guardrail {name!r} does not exist or cannot be read"
-        resource, revision = entry
-        key = (project, name, revision)
-        if key not in self._policies:
-            try:
-                self._policies[key] = compile_policy(name, str(revision), resource.spec)
-            except Exception as error:
-                return None, f"guardrail {name!r} does not compile: {error}"
-        return self._policies[key], None
+def _applied(hold: Hold, made: Mapping[GuardrailKey, Compiled]) -> AppliedPolicy | str:
+    if hold.key is None:
+        return hold.problem
+    policy = made[hold.key]
+    if isinstance(policy, str):
+        return policy
+    return AppliedPolicy(
+        policy=policy,
+        origin=hold.origin,
+        selective=hold.selective,
+        included=hold.included,
+        excluded=hold.excluded,
+    )
 
 
 def with_secrets(endpoint: Endpoint, secrets: Secrets) -> Endpoint:
@@ -184,4 +245,16 @@ def with_secrets(endpoint: Endpoint, secrets: Secrets) -> Endpoint:
     return msgspec.structs.replace(endpoint, **found) if found else endpoint
 
 
-__all__ = ["Declared", "PolicyCache", "Rows", "declared", "key_pairs", "keys", "projects", "routes", "with_secrets"]
+__all__ = [
+    "Compiled",
+    "Declared",
+    "Rows",
+    "declared",
+    "holds",
+    "key_pairs",
+    "keys",
+    "policies",
+    "projects",
+    "routes",
+    "with_secrets",
+]

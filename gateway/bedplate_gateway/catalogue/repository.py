@@ -1,4 +1,8 @@
-"""Every query on projects, keys and resources. They belong to the installation; no request runs them."""
+"""Every query on projects, keys and resources. They belong to the installation; no request runs them.
+
+Guardrails were resources up to schema version 0005. Their old rows are left for gateways of that time, and are passed
+over here.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +136,7 @@ async def list_resources(connection: AsyncConnection) -> Sequence[ResourceRow]:
     rows = await connection.execute(
         text(
             "SELECT kind, scope, name, spec::text AS spec, revision, updated_at"
-            " FROM resource ORDER BY kind, scope, name"
+            " FROM resource WHERE kind <> 'Guardrail' ORDER BY kind, scope, name"
         )
     )
     return [
@@ -163,7 +167,10 @@ async def put_resource(
     result = await connection.execute(
         text(
             "INSERT INTO resource AS r (kind, scope, name, spec, revision, source, updated_at, updated_by)"
-            " VALUES (:kind, :scope, :name, CAST(:spec AS jsonb), 1, :source, now(), :by)"
+            " VALUES (:kind, :scope, :name, CAST(:spec AS jsonb),"
+            # One that was deleted and comes back goes on counting where its history ends.
+            " (SELECT coalesce(max(revision), 0) + 1 FROM resource_revision"
+            " WHERE kind = :kind AND scope = :scope AND name = :name), :source, now(), :by)"
             " ON CONFLICT (kind, scope, name) DO UPDATE SET spec = excluded.spec, revision = r.revision + 1,"
             " source = excluded.source, updated_at = now(), updated_by = excluded.updated_by"
             " WHERE r.spec IS DISTINCT FROM excluded.spec RETURNING revision"
@@ -188,7 +195,8 @@ async def delete_others(
 ) -> None:
     """Delete the resources that came from `source`, except those named by (kind, scope, name)."""
     rows = await connection.execute(
-        text("SELECT kind, scope, name FROM resource WHERE source = :source"), {"source": source}
+        text("SELECT kind, scope, name FROM resource WHERE source = :source AND kind <> 'Guardrail'"),
+        {"source": source},
     )
     for row in rows.all():
         if (row.kind, row.scope, row.name) in keep:

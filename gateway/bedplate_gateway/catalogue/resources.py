@@ -6,11 +6,19 @@
       kind: vllm                provider: fleet           spec:                       guardrail: safe
       urls: [http://...]        upstream_model: smollm2     blockedInputMessaging: ...
 
-Providers and models belong to the installation, guardrails to a project.
+    kind: Installation
+    name: installation
+    spec:
+      guardrail: {project: default, name: safe, version: 3}
+      judge: {model: llama-guard, format: llama_guard}
+
+Providers and models belong to the installation, guardrails to a project. Guardrails are kept in a table of their own
+(`bedplate_gateway.catalogue.guardrail_rows`), where the API for them finds them too.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -22,6 +30,7 @@ from bedplate_providers.endpoints import Endpoint
 
 MAX_ATTEMPTS: Final = 5
 MAX_FALLBACKS: Final = 8
+INSTALLATION: Final = "installation"
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,10 +60,45 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a project. `guardrail` names one of its guardrails, which then holds for every call."""
+    """Settings of a project.
+
+    Guardrails are named as `name`, which is the draft, or `name:version`. `guardrail` holds for every call;
+    `default_guardrail` for those that name none themselves.
+    """
 
     guardrail: str | None = None
+    default_guardrail: str | None = None
     sessions: SessionSpec = SessionSpec()
+
+
+class InstallationGuardrail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A guardrail of one project that holds for every call of all of them. `version` None: the draft."""
+
+    project: str
+    name: str
+    version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class JudgeFormat(StrEnum):
+    """How a judge model is asked: a question with yes or no, or as a safety model that has words of its own."""
+
+    YES_NO = "yes_no"
+    LLAMA_GUARD = "llama_guard"
+    QWEN3GUARD = "qwen3guard"
+
+
+class JudgeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model that evaluates what a guardrail puts into the tier STANDARD. `model` is a name of the catalogue."""
+
+    model: str
+    format: JudgeFormat = JudgeFormat.YES_NO
+
+
+class InstallationSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the whole installation."""
+
+    guardrail: InstallationGuardrail | None = None
+    judge: JudgeSpec | None = None
 
 
 class _Named(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -90,7 +134,18 @@ class ProjectResource(_Named, frozen=True, kw_only=True, tag="Project"):
     spec: ProjectSpec = ProjectSpec()
 
 
-Resource: TypeAlias = ProviderResource | ModelResource | GuardrailResource | ProjectResource
+class InstallationResource(_Named, frozen=True, kw_only=True, tag="Installation"):
+    """The installation; there is one, whose name is `installation`."""
+
+    name: str = INSTALLATION
+    spec: InstallationSpec = InstallationSpec()
+
+    def __post_init__(self) -> None:
+        if self.name != INSTALLATION:
+            raise ValueError(f"there is one installation, and its name is {INSTALLATION!r}")
+
+
+Resource: TypeAlias = ProviderResource | ModelResource | GuardrailResource | ProjectResource | InstallationResource
 
 
 class ResourceError(Exception):
@@ -109,7 +164,13 @@ def decode_resource(value: JSON) -> Resource:
 
 
 __all__ = [
+    "INSTALLATION",
     "GuardrailResource",
+    "InstallationGuardrail",
+    "InstallationResource",
+    "InstallationSpec",
+    "JudgeFormat",
+    "JudgeSpec",
     "ModelResource",
     "ModelSpec",
     "ProjectResource",

@@ -13,6 +13,7 @@ from bedplate_gateway.catalogue.apply import Applied, apply_resources, read_reso
 from bedplate_gateway.catalogue.secrets import Secrets
 from bedplate_gateway.cli.options import database_option, home_option
 from bedplate_gateway.database import database_config
+from bedplate_gateway.guardrail_settings import guardrail_pool
 from bedplate_gateway.settings import settings_from_environment
 from bedplate_store.database import Database
 
@@ -47,6 +48,7 @@ def apply(home: Path | None, database_url: str | None, files: tuple[Path, ...]) 
                 resources,
                 source=", ".join(str(path) for path in files),
                 changed_by=_user(),
+                able=guardrail_pool(settings).capabilities(),
             )
         finally:
             await database.aclose()

@@ -29,9 +29,9 @@ from bedplate_core.tokens import DetokenizeRequest, TokenizeRequest, Tokens
 from bedplate_core.transcription import Segment, Transcript, TranscriptionRequest
 from bedplate_gateway.engine.answer import Answer
 from bedplate_gateway.engine.call import Call
+from bedplate_gateway.engine.call_guard import CallGuard
 from bedplate_gateway.engine.engine import Engine, Use, addressed
 from bedplate_gateway.engine.released_text import released
-from bedplate_guardrails.policy import Policy
 from bedplate_providers.base import Reranks, ScoresPairs, Tokenizes, Transcribes
 
 T = TypeVar("T")
@@ -48,8 +48,8 @@ async def tokenize(engine: Engine, call: Call, request: TokenizeRequest) -> tupl
     """The tokens of what would reach the model: after the input's rules. Raises `GatewayError`."""
 
     async def work(use: Use[Tokenizes]) -> Tokens:
-        policy = use.policy()
-        if request.token_strings and policy is not None and policy.guards_output:
+        guard = await use.guard()
+        if request.token_strings and guard is not None and guard.guards_output:
             raise UnsupportedFeature(
                 "return_token_strs cannot be used with a guardrail on the output: no rule can read text in such pieces",
                 param="return_token_strs",
@@ -65,12 +65,12 @@ async def detokenize(engine: Engine, call: Call, request: DetokenizeRequest) -> 
     """The text of token ids. Raises `InvalidRequest` when the output's rules block it, and `GatewayError`."""
 
     async def work(use: Use[Tokenizes]) -> str:
-        policy = use.policy()
+        guard = await use.guard()
         asked = msgspec.structs.replace(request, model=use.route.upstream_model)
         text = await use.provider.detokenize(asked, use.dispatch)
-        (said,) = await released(use.answer, policy, [[text]])
+        (said,) = await released(guard, [[text]])
         if said is None:
-            raise InvalidRequest(f"the text was blocked by the guardrail: {_message(policy)}", param="tokens")
+            raise InvalidRequest(f"the text was blocked by the guardrail: {_message(guard)}", param="tokens")
         return said[0]
 
     return await engine.use(call, request.model, Tokenizes, "tokenization", work)
@@ -81,7 +81,7 @@ async def rerank(engine: Engine, call: Call, request: RerankRequest) -> tuple[Ra
 
     async def work(use: Use[Reranks]) -> RankedTexts:
         _require(use.route.profile.ranking, request.model, "reranking")
-        policy = use.policy()
+        guard = await use.guard()
         given = (request.query, *request.documents)
         texts, extensions = await _checked_texts(use, request.model, given, request.extensions)
         asked = msgspec.structs.replace(
@@ -93,7 +93,7 @@ async def rerank(engine: Engine, call: Call, request: RerankRequest) -> tuple[Ra
         )
         ranking = await use.provider.rerank(asked, use.dispatch)
         use.answer.usage = ranking.usage
-        said = await released(use.answer, policy, [[asked.documents[item.index]] for item in ranking.ranked])
+        said = await released(guard, [[asked.documents[item.index]] for item in ranking.ranked])
         return RankedTexts(ranking=ranking, texts=tuple(None if one is None else one[0] for one in said))
 
     return await engine.use(call, request.model, Reranks, "reranking", work)
@@ -130,9 +130,9 @@ async def transcribe(engine: Engine, call: Call, request: TranscriptionRequest) 
 
     async def work(use: Use[Transcribes]) -> Transcript:
         _require(use.route.profile.transcription, request.model, "transcription")
-        policy = use.policy()
+        guard = await use.guard()
         asked = await _checked_speech(use, request)
-        return await _released(use.answer, policy, await use.provider.transcribe(asked, use.dispatch))
+        return await _released(use.answer, guard, await use.provider.transcribe(asked, use.dispatch))
 
     return await engine.use(call, request.model, Transcribes, "transcription", work)
 
@@ -152,16 +152,16 @@ async def _checked_speech(use: Use[Transcribes], request: TranscriptionRequest) 
     )
 
 
-async def _released(answer: Answer, policy: Policy | None, transcript: Transcript) -> Transcript:
+async def _released(answer: Answer, guard: CallGuard | None, transcript: Transcript) -> Transcript:
     segments = transcript.segments or ()
-    whole, pieces = await released(answer, policy, [[transcript.text], [segment.text for segment in segments]])
+    whole, pieces = await released(guard, [[transcript.text], [segment.text for segment in segments]])
     if whole is None or pieces is None:
         answer.stopped(StopReason.GUARDRAIL)
-        return msgspec.structs.replace(transcript, text=_message(policy), segments=None)
+        return msgspec.structs.replace(transcript, text=_message(guard), segments=None)
     answer.stopped(StopReason.END)
     if transcript.segments is None:
         return msgspec.structs.replace(transcript, text=whole[0])
-    guarded = policy is not None and policy.guards_output
+    guarded = guard is not None and guard.guards_output
     return msgspec.structs.replace(
         transcript,
         text=whole[0],
@@ -174,8 +174,8 @@ def _said(segment: Segment, text: str, *, guarded: bool) -> Segment:
     return msgspec.structs.replace(segment, text=text, token_ids=() if guarded else segment.token_ids)
 
 
-def _message(policy: Policy | None) -> str:
-    return "" if policy is None else policy.document.blocked_outputs_messaging
+def _message(guard: CallGuard | None) -> str:
+    return "" if guard is None else guard.blocking_message
 
 
 async def _checked_texts(

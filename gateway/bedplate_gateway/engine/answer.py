@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 
 from bedplate_core.errors import GatewayError, UpstreamTimeout
@@ -14,8 +15,8 @@ from bedplate_core.events import Batch, EventStream, Finish, Progress, StopReaso
 from bedplate_core.ids import SessionId
 from bedplate_core.response import Fold, Response
 from bedplate_core.usage import Usage
-from bedplate_core.verdicts import Verdict
 from bedplate_gateway.engine.call import Call
+from bedplate_gateway.engine.call_guard import GuardReport
 from bedplate_gateway.engine.memory import Remembering
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.record import CallRecord
@@ -68,7 +69,7 @@ class Answer:
         self._first_event_s: float | None = None
         self._stop_reason: str | None = None
         self._replica: Callable[[], str | None] | None = None
-        self._verdicts: list[Callable[[], tuple[Verdict, ...]]] = []
+        self.guard: GuardReport | None = None
         self._held: list[Callable[[], Awaitable[None]]] = []
         self._lingers = False
         self._events: EventStream | None = None
@@ -90,9 +91,10 @@ class Answer:
         self._held.append(release)
         self._lingers = self._lingers or lingers
 
-    def verdicts_from(self, source: Callable[[], tuple[Verdict, ...]]) -> None:
-        """Ask `source` for verdicts when the record is written."""
-        self._verdicts.append(source)
+    def guarded_by(self, guard: GuardReport) -> None:
+        """Note the guardrails of the call: the record and the last event say what they did."""
+        self.guard = guard
+        self.versions["guardrail"] = guard.label
 
     def replica_from(self, source: Callable[[], str | None]) -> None:
         """Ask `source` for the replica when the record is written."""
@@ -166,6 +168,9 @@ class Answer:
         if finish is None:
             raise StopAsyncIteration
         self._finish = None
+        trace = None if self.guard is None else self.guard.trace()
+        if trace is not None:
+            finish = msgspec.structs.replace(finish, guardrail=trace)
         self._stop_reason = finish.stops[0].reason.value if finish.stops else None
         if self._fold is not None:
             await self._commit(finish, self._fold)
@@ -299,7 +304,8 @@ class Answer:
             output_tokens=usage.output_tokens if usage else None,
             cached_input_tokens=usage.cached_input_tokens if usage else None,
             reasoning_tokens=usage.reasoning_tokens if usage else None,
-            verdicts=tuple(verdict for source in self._verdicts for verdict in source()),
+            verdicts=() if self.guard is None else self.guard.verdicts(),
+            guardrails=() if self.guard is None else self.guard.uses(),
             versions=self.versions,
         )
 

@@ -6,6 +6,7 @@ import time
 
 import msgspec
 
+from bedplate_core.guardrail_choice import GuardrailChoice
 from bedplate_core.ids import CallId, SessionId
 from bedplate_gateway.access.principal import Principal
 
@@ -18,7 +19,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     `started_s` is `time.perf_counter()` at arrival; `timeout_s` is how long the call may take from then on. `turn` is
     the first call with this one's idempotency key, whose turn this one takes up; None: no such key, or the first.
-    `session` is the session that such a call had begun: a call for a new one goes on with that.
+    `session` is the session that such a call had begun: a call for a new one goes on with that. `guardrail` is what the
+    request says about guardrails, None for nothing.
     """
 
     id: CallId
@@ -29,6 +31,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     turn: CallId | None = None
     session: SessionId | None = None
+    guardrail: GuardrailChoice | None = None
 
     @property
     def left_s(self) -> float:

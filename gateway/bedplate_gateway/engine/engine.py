@@ -8,12 +8,12 @@ The order of the stages is the order of the lines in `Engine._prepare`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
+from bedplate_guardrails.content_check import ContentCheck, ContentText
 
 from bedplate_core.embeddings import Embeddings
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
@@ -27,32 +27,33 @@ from bedplate_core.events import (
     Stop,
     StopReason,
 )
+from bedplate_core.guardrail_choice import GuardrailChoice
 from bedplate_core.ids import ProjectId, SessionId, new_call_id, new_response_id
-from bedplate_core.messages import Document, MediaBytes, Reasoning, Text, ToolCall, ToolResult
+from bedplate_core.messages import Text
 from bedplate_core.requests import Dispatch, EmbedRequest, RawPrompt, Request
 from bedplate_core.response import Response, collect
 from bedplate_core.usage import Usage
+from bedplate_core.verdicts import Side
 from bedplate_gateway.access.keyring import Keyring
 from bedplate_gateway.catalogue.catalogue import Catalogue
 from bedplate_gateway.catalogue.snapshot import Route, Snapshot
 from bedplate_gateway.engine.answer import Answer
 from bedplate_gateway.engine.attempts import first_event
 from bedplate_gateway.engine.call import Call
+from bedplate_gateway.engine.call_guard import CallGuard
 from bedplate_gateway.engine.capabilities import can_serve, require_capabilities
 from bedplate_gateway.engine.committed import Committed, commit
+from bedplate_gateway.engine.content_report import ContentReport
 from bedplate_gateway.engine.context import fit_turn
 from bedplate_gateway.engine.media import MediaGuard
 from bedplate_gateway.engine.memory import Memory, Remembering
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.recorder import Recorder
-from bedplate_guardrails.policy import GuardrailFailed, Policy
+from bedplate_guardrails.evaluation import Evaluators
+from bedplate_guardrails.guarding import Guarding
 from bedplate_providers.base import CountsTokens, Embeds
 from bedplate_sessions.context.summary import Summary
 from bedplate_sessions.durable import Durable
-
-_INLINE_CHECK_CHARS = 20_000
-"""Input up to this length is checked on the event loop, which takes a few milliseconds at most; more, in a thread."""
-
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -78,9 +79,9 @@ class Use(Generic[P]):
         """See `Engine.check_request`."""
         return await self._engine.check_request(self.answer, request, param)
 
-    def policy(self) -> Policy | None:
-        """The guardrail of the caller's project, noted on the record. Raises `GuardrailUnavailable`."""
-        return self._engine.policy(self.answer)
+    async def guard(self) -> CallGuard | None:
+        """See `Engine.guard`."""
+        return await self._engine.guard(self.answer)
 
 
 class Engine:
@@ -94,12 +95,15 @@ class Engine:
         keyring: Keyring,
         media: MediaGuard,
         durable: Durable,
+        evaluators: Evaluators,
     ) -> None:
         self._catalogue = catalogue
         self._recorder = recorder
         self._keyring = keyring
         self._media = media
         self._durable = durable
+        self.evaluators = evaluators
+        """Who evaluates for guardrails."""
         self._cache_salts: dict[ProjectId, str] = {}
         self._settlements = Settlements()
 
@@ -135,9 +139,9 @@ class Engine:
             answer.hold(turn.aclose, lingers=True)
             request, summary = await self._composed(answer, turn, request, route)
         self._media.check(request)
-        policy = snapshot.policy(call.principal.project)
-        if policy is not None:
-            request, blocked = await self._check_input(answer, policy, request)
+        guard = await self.guard(answer)
+        if guard is not None:
+            request, blocked = await guard.check_input(request)
             if blocked is not None:
                 if turn is not None:
                     await turn.establish()
@@ -147,11 +151,7 @@ class Engine:
             await turn.begin(request, summary)
             answer.keep(turn)
         events: EventStream = await self._first_event(answer, _chain(snapshot, route, request), request)
-        if policy is not None and policy.guards_output:
-            guarded = policy.guard_output(events)
-            answer.verdicts_from(lambda: guarded.verdicts)
-            events = guarded
-        answer.follow(events)
+        answer.follow(events if guard is None else guard.guard_output(events))
 
     async def _composed(
         self, answer: Answer, turn: Remembering, request: Request, route: Route
@@ -186,20 +186,6 @@ class Engine:
         answer.upstream_model = route.upstream_model
         answer.versions["model"] = f"{route.name}:{route.revision}"
         answer.hold(route.lease())
-
-    async def _check_input(self, answer: Answer, policy: Policy, request: Request) -> tuple[Request, str | None]:
-        answer.versions["guardrail"] = f"{policy.name}:{policy.version}"
-        try:
-            if _text_chars(request) <= _INLINE_CHECK_CHARS:
-                check = policy.check_input(request)
-            else:
-                check = await asyncio.to_thread(policy.check_input, request)
-        except GuardrailFailed as error:
-            failed = error.verdicts
-            answer.verdicts_from(lambda: failed)
-            raise
-        answer.verdicts_from(lambda: check.verdicts)
-        return check.request, check.blocked_message
 
     async def _first_event(self, answer: Answer, chain: Sequence[Route], request: Request) -> Committed:
         call = answer.call
@@ -293,43 +279,81 @@ class Engine:
     async def check_request(self, answer: Answer, request: Request, param: str | None) -> Request:
         """`check_inputs` for everything that a request holds. `param` is None where no one field can be named."""
         request = await self._media.admitted(request)
-        policy = self.policy(answer)
-        if policy is None:
+        guard = await self.guard(answer)
+        if guard is None:
             return request
-        checked, blocked = await self._check_input(answer, policy, request)
+        checked, blocked = await guard.check_input(request)
         if blocked is not None:
             raise InvalidRequest(f"the input was blocked by the guardrail: {blocked}", param=param)
         return checked
 
-    def policy(self, answer: Answer) -> Policy | None:
-        """The guardrail of the answer's project, noted on its record. Raises `GuardrailUnavailable`."""
-        policy = self._catalogue.snapshot.policy(answer.call.principal.project)
-        if policy is not None:
-            answer.versions["guardrail"] = f"{policy.name}:{policy.version}"
-        return policy
+    async def guard(self, answer: Answer) -> CallGuard | None:
+        """The guardrails of the answer's call, noted on its record; None when none hold.
+
+        Raises `GuardrailUnavailable` when a mandatory one cannot be enforced, and `NotFound` for one that the request
+        names and its project does not have.
+        """
+        if isinstance(answer.guard, CallGuard):
+            return answer.guard
+        call = answer.call
+        guard = await self.guard_of(call.principal.project, call.guardrail, answer.model or "")
+        if guard is not None:
+            answer.guarded_by(guard)
+        return guard
+
+    async def guard_of(
+        self, project: ProjectId, choice: GuardrailChoice | None = None, model: str = ""
+    ) -> CallGuard | None:
+        """The guardrails for content of `project` that belongs to no recorded call; see `guard`."""
+        policies = await self._catalogue.policies(project, choice)
+        applied = policies.for_model(model)
+        return CallGuard(applied, self.evaluators, project, choice) if applied else None
+
+    async def apply_guardrail(
+        self, call: Call, choice: GuardrailChoice, side: Side, texts: Sequence[ContentText], *, full: bool
+    ) -> tuple[ContentCheck, Answer]:
+        """What the chosen guardrail makes of `texts`. The call is recorded when this returns or raises.
+
+        With `full`, what ran and found nothing is in the assessment as well. Raises `GatewayError`.
+        """
+
+        async def work(answer: Answer) -> ContentCheck:
+            applied = await self._catalogue.chosen(call.principal.project, choice)
+            guarding = Guarding(
+                evaluators=self.evaluators,
+                tenant=call.principal.project,
+                origin=applied.origin,
+                selective=True,
+                matches=True,
+                full=full,
+            )
+            report = ContentReport(applied.policy.ref)
+            answer.guarded_by(report)
+            check = await report.of(applied.policy.check_content(side, texts, guarding))
+            if check.blocked_message is not None:
+                answer.stopped(StopReason.GUARDRAIL)
+            return check
+
+        return await self.evaluate(call, work)
+
+    async def evaluate(self, call: Call, work: Callable[[Answer], Awaitable[T]]) -> tuple[T, Answer]:
+        """What `work` comes to, for operations that no model answers. The call is recorded when this returns or raises.
+
+        Raises `GatewayError`.
+        """
+        self._recorder.admit()
+        answer = Answer(call, False, None, self._recorder, self._settlements, self._durable)
+        try:
+            result = await work(answer)
+        except BaseException as error:
+            await answer.fail(error)
+            raise
+        await answer.complete()
+        return result, answer
 
     async def aclose(self, timeout_s: float) -> None:
         """Wait until every call that has ended is on record, for at most `timeout_s`."""
         await self._settlements.aclose(timeout_s)
-
-
-def _text_chars(request: Request) -> int:
-    """About how much text a policy has to read."""
-    said = 0
-    for message in request.messages:
-        for part in message.parts:
-            match part:
-                case Text() | Reasoning():
-                    said += len(part.text)
-                case ToolCall():
-                    said += len(part.arguments)
-                case ToolResult():
-                    said += sum(len(inner.text) for inner in part.parts if isinstance(inner, Text))
-                case Document(media=MediaBytes() as media):
-                    said += len(media.data)
-                case _:
-                    pass
-    return said + sum(len(prompt) for prompt in request.prompts if isinstance(prompt, str))
 
 
 def _chain(snapshot: Snapshot, route: Route, request: Request) -> Sequence[Route]:

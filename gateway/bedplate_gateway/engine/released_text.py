@@ -11,26 +11,21 @@ from bedplate_core.ids import new_response_id
 from bedplate_core.messages import Text
 from bedplate_core.response import collect
 from bedplate_core.usage import Usage
-from bedplate_gateway.engine.answer import Answer
-from bedplate_guardrails.policy import Policy
+from bedplate_gateway.engine.call_guard import CallGuard
 
 _PIECE_CHARS = 20_000
 """How much is scanned before other calls get their turn: a few milliseconds."""
 
 
-async def released(
-    answer: Answer, policy: Policy | None, runs: Sequence[Sequence[str]]
-) -> list[tuple[str, ...] | None]:
-    """Each run of texts with the masks of `policy`, or None where a rule blocks it.
+async def released(guard: CallGuard | None, runs: Sequence[Sequence[str]]) -> list[tuple[str, ...] | None]:
+    """Each run of texts with the masks of the call's guardrails, or None where a rule blocks it.
 
     The texts of a run are read one after the other, so that a match that spans several is found; runs have nothing to
-    do with each other. The verdicts go on the answer's record. Raises `GuardrailUnavailable` when a rule cannot run.
+    do with each other. Raises `GuardrailUnavailable` when a rule cannot run.
     """
-    if policy is None or not policy.guards_output:
+    if guard is None or not guard.guards_output:
         return [tuple(texts) for texts in runs]
-    guarded = policy.guard_output(_events(runs))
-    answer.verdicts_from(lambda: guarded.verdicts)
-    response = await collect(guarded)
+    response = await collect(guard.guard_output(_events(runs)))
     out: list[tuple[str, ...] | None] = []
     for texts, choice in zip(runs, response.choices, strict=True):
         if choice.stop.reason is StopReason.GUARDRAIL:

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from bedplate_core.assessment import GuardrailUnits
+from bedplate_gateway.records.guardrail_use import GuardrailUse
 from bedplate_gateway.records.record import CallRecord
 
+_UNITS = GuardrailUnits.__struct_fields__
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -45,6 +48,19 @@ class Metrics:
             ["side", "action"],
             registry=registry,
         )
+        self._guardrail_seconds = Histogram(
+            "bedplate_guardrail_duration_seconds",
+            "Time that a guardrail took to evaluate one side of a call",
+            ["guardrail", "side"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._guardrail_units = Counter(
+            "bedplate_guardrail_text_units_total",
+            "Text units (up to 1,000 characters) that guardrails evaluated, by kind of policy",
+            ["policy"],
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "bedplate_calls_in_flight", "Calls under way", registry=registry, multiprocess_mode="livesum"
         )
@@ -56,6 +72,8 @@ class Metrics:
         )
         self._bound: dict[tuple[str, str, str, str, str | None], _Bound] = {}
         self._bound_verdicts: dict[str, Counter] = {}
+        self._bound_uses: dict[str, Histogram] = {}
+        self._bound_units = {policy: self._guardrail_units.labels(policy) for policy in _UNITS}
 
     def observe(self, record: CallRecord) -> None:
         """Count one finished call. The model label is bounded: names that no route has count as `unknown`."""
@@ -78,6 +96,20 @@ class Metrics:
             if counter is None:
                 counter = self._bound_verdicts[kind] = self._verdicts.labels(verdict.side.value, verdict.action.value)
             counter.inc()
+
+        for use in record.guardrails:
+            self._observe_use(use)
+
+    def _observe_use(self, use: GuardrailUse) -> None:
+        key = f"{use.name}\0{use.side}"
+        seconds = self._bound_uses.get(key)
+        if seconds is None:
+            seconds = self._bound_uses[key] = self._guardrail_seconds.labels(use.name, use.side)
+        seconds.observe(use.latency_ms / 1000)
+        for policy in _UNITS:
+            units = getattr(use.units, policy)
+            if units:
+                self._bound_units[policy].inc(units)
 
     def _bind(self, record: CallRecord, model: str) -> _Bound:
         return _Bound(

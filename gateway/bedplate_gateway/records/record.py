@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from bedplate_core.verdicts import Verdict
+from bedplate_gateway.records.guardrail_use import GuardrailUse
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     cached_input_tokens: int | None = None
     reasoning_tokens: int | None = None
     verdicts: tuple[Verdict, ...] = ()
+    guardrails: tuple[GuardrailUse, ...] = ()
     versions: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 

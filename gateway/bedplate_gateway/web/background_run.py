@@ -160,6 +160,7 @@ class BackgroundRun:
             timeout_s=call.timeout_s,
             turn=call.turn,
             session=call.session,
+            guardrail=call.guardrail,
             keep=keep,
             replies=services.stored_replies,
         )

@@ -7,18 +7,21 @@ from functools import partial
 from litestar import post
 from litestar.types import ASGIApp
 
+from bedplate_core.errors import InvalidRequest
 from bedplate_gateway.access.principal import Action
 from bedplate_gateway.dialects.base import WireReply
 from bedplate_gateway.dialects.bedrock.converse_stream import STREAM_MEDIA_TYPE
 from bedplate_gateway.dialects.bedrock.count_tokens import CountTokensExchange
 from bedplate_gateway.dialects.bedrock.errors import error_reply
+from bedplate_gateway.dialects.bedrock.guardrail_headers import IDENTIFIER_HEADER, VERSION_HEADER
 from bedplate_gateway.dialects.bedrock.invoke_exchange import InvokeEmbedding, decode_invoke
+from bedplate_gateway.dialects.bedrock.invoke_request import GUARDRAIL_CONFIG
 from bedplate_gateway.dialects.bedrock.openapi import ERROR_STATUSES
 from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute
-from bedplate_gateway.web.calls import decoded, generated, require_no_session, session_memory
+from bedplate_gateway.web.calls import chosen, decoded, generated, require_no_session, session_memory
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.services import Services
@@ -119,6 +122,8 @@ async def _invoke(services: Services, call: Call, incoming: Incoming, *, stream:
         started_s=call.started_s,
     )
     exchange = await decoded(services, call, decode, incoming.body)
+    call = await chosen(services, call, exchange.guardrail)
+    await _require_named(services, call)
     if isinstance(exchange, InvokeEmbedding):
         await require_no_session(services, call, incoming)
         embeddings, answer = await services.engine.embed(call, exchange.request)
@@ -127,6 +132,19 @@ async def _invoke(services: Services, call: Call, incoming: Incoming, *, stream:
     if isinstance(outcome, Streamed):
         outcome.headers = exchange.stream_headers
     return outcome
+
+
+async def _require_named(services: Services, call: Call) -> None:
+    """Refuse what a body says about a guardrail where the request names none, as AWS does; on record."""
+    choice = call.guardrail
+    if choice is None or choice.identifier is not None or not (choice.tag_suffix or choice.releases_first):
+        return
+    error = InvalidRequest(
+        f"{GUARDRAIL_CONFIG}: the request names no guardrail; send {IDENTIFIER_HEADER} and {VERSION_HEADER} as well",
+        param=GUARDRAIL_CONFIG,
+    )
+    await services.engine.refuse(call, error)
+    raise error
 
 
 async def _count_tokens(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:

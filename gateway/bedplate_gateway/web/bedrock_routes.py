@@ -21,7 +21,7 @@ from bedplate_gateway.engine.call import Call
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed
 from bedplate_gateway.web.call_route import CallRoute
-from bedplate_gateway.web.calls import generated
+from bedplate_gateway.web.calls import chosen, generated
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.remembering import decoded_turn
@@ -98,6 +98,7 @@ async def _serve(services: Services, call: Call, incoming: Incoming, /, *, strea
         )
 
     exchange, memory = await decoded_turn(services, call, decode, incoming)
+    call = await chosen(services, call, exchange.guardrail)
     return await generated(services, call, exchange, memory)
 
 

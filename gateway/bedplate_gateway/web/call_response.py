@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import structlog
 from litestar.types import Receive, Scope, Send
 
@@ -24,6 +25,7 @@ from bedplate_gateway.engine.call import Call
 from bedplate_gateway.records.record import CallRecord
 from bedplate_gateway.web.disconnect_watch import DisconnectWatch
 from bedplate_gateway.web.edge import call_id_of, principal_of, send_reply, started_s_of
+from bedplate_gateway.web.guardrail_choice import choice_of_header
 from bedplate_gateway.web.idempotency import (
     REPLAYED_HEADER,
     idempotency_key,
@@ -101,6 +103,8 @@ class CallResponse:
 
     async def _respond(self, incoming: Incoming, send: Send, presence: Presence) -> None:
         try:
+            if incoming.guardrail is not None:
+                await self._choose_guardrail(incoming.guardrail)
             if self._keyed and may_have_key(incoming, self._call.dialect):
                 outcome = await self._attached(incoming) or await self._serve(self._call, incoming)
             else:
@@ -125,6 +129,14 @@ class CallResponse:
             await self._stream(outcome, send, presence)
         finally:
             await outcome.answer.aclose()
+
+    async def _choose_guardrail(self, header: str) -> None:
+        """Note on the call what its header says. Raises `InvalidRequest`, on record."""
+        try:
+            self._call = msgspec.structs.replace(self._call, guardrail=choice_of_header(header))
+        except GatewayError as error:
+            await self._services.engine.refuse(self._call, error)
+            raise
 
     async def _attached(self, incoming: Incoming) -> RunningReply | None:
         """The reply to the request's idempotency key; None for a request without one.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from bedplate_core.errors import GatewayError, UnsupportedFeature
+from bedplate_core.guardrail_choice import GuardrailChoice
 from bedplate_gateway.dialects.base import Exchange, WireReply
 from bedplate_gateway.engine.call import Call
 from bedplate_gateway.engine.memory import Memory
+from bedplate_gateway.web.guardrail_choice import with_guardrail
 from bedplate_gateway.web.incoming import SESSION_HEADER, Incoming
 from bedplate_gateway.web.kept_answer import KeptCall, kept_whole
 from bedplate_gateway.web.outcome import Streamed, whole_or_streamed
@@ -28,6 +30,15 @@ async def decoded(services: Services, call: Call, decode: Decode[E], body: bytes
     try:
         return decode(body)
     except BaseException as error:
+        await services.engine.refuse(call, error)
+        raise
+
+
+async def chosen(services: Services, call: Call, choice: GuardrailChoice | None) -> Call:
+    """The call with what its request says about guardrails. Raises `InvalidRequest`, on record."""
+    try:
+        return with_guardrail(call, choice)
+    except GatewayError as error:
         await services.engine.refuse(call, error)
         raise
 
@@ -78,4 +89,4 @@ async def require_no_session(services: Services, call: Call, incoming: Incoming)
         raise error
 
 
-__all__ = ["Decode", "decoded", "generated", "require_no_session", "session_memory"]
+__all__ = ["Decode", "chosen", "decoded", "generated", "require_no_session", "session_memory"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -238,13 +237,13 @@ async def _admitted(services: Services, project: ProjectId, messages: tuple[Mess
         return messages
     request = CanonicalRequest(model="", messages=messages)
     _MEDIA.check(request)
-    policy = services.catalogue.snapshot.policy(project)
-    if policy is None:
+    guard = await services.engine.guard_of(project)
+    if guard is None:
         return messages
-    check = await asyncio.to_thread(policy.check_input, request)
-    if check.blocked_message is not None:
-        raise InvalidRequest(f"items: the input was blocked by the guardrail: {check.blocked_message}", param="items")
-    return check.request.messages
+    checked, blocked = await guard.check_input(request)
+    if blocked is not None:
+        raise InvalidRequest(f"items: the input was blocked by the guardrail: {blocked}", param="items")
+    return checked.messages
 
 
 def _items(services: Services) -> ConversationItems:

@@ -11,14 +11,16 @@ from bedplate_gateway.web.headers import header_of
 
 SESSION_HEADER: Final = "x-bedplate-session"
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
+GUARDRAIL_HEADER: Final = "x-bedplate-guardrail"
 _SESSION: Final = SESSION_HEADER.encode()
 _IDEMPOTENCY: Final = IDEMPOTENCY_HEADER.encode()
+_GUARDRAIL: Final = GUARDRAIL_HEADER.encode()
 
 
 class Incoming:
     """One request whose body has come whole."""
 
-    __slots__ = ("body", "idempotency_key", "scope", "session")
+    __slots__ = ("body", "guardrail", "idempotency_key", "scope", "session")
 
     def __init__(self, scope: Scope, body: bytes) -> None:
         self.scope = scope
@@ -27,9 +29,13 @@ class Incoming:
         """The value of the session header (the first, if it came twice), or None."""
         self.idempotency_key: str | None = None
         """The value of the header `Idempotency-Key`, or None; several are one with commas between them (RFC 9110)."""
+        self.guardrail: str | None = None
+        """The value of the guardrail header (the first, if it came twice), or None."""
         for name, value in scope["headers"]:
             if name == _SESSION:
                 self.session = self.session or value.decode("latin-1")
+            elif name == _GUARDRAIL:
+                self.guardrail = self.guardrail or value.decode("latin-1")
             elif name == _IDEMPOTENCY:
                 key = value.decode("latin-1")
                 self.idempotency_key = key if self.idempotency_key is None else f"{self.idempotency_key}, {key}"
@@ -48,4 +54,4 @@ class Incoming:
         return unquote([segment for segment in segments if segment][number])
 
 
-__all__ = ["IDEMPOTENCY_HEADER", "SESSION_HEADER", "Incoming"]
+__all__ = ["GUARDRAIL_HEADER", "IDEMPOTENCY_HEADER", "SESSION_HEADER", "Incoming"]

@@ -128,6 +128,7 @@ class KeyedRun:
             timeout_s=call.timeout_s,
             turn=claim.turn,
             session=claim.session,
+            guardrail=call.guardrail,
             keep=keep,
             replies=replies,
             claim=claim if may_begin_session(self._incoming) else None,

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from bedplate_guardrails.detectors.pattern_detector import Judged, PatternDetector
+from bedplate_guardrails.detectors.check_digits import luhn
+from bedplate_guardrails.detectors.pattern_detector import Judged
+from bedplate_guardrails.detectors.pii_detector import PiiDetector
+from bedplate_guardrails.document import PiiType
 
 MIN_DIGITS = 12
-_SEPARATOR = r"[ .\x{2010}-\x{2015}\x{2212}-]"
+_SEPARATOR = "[ .\u2010-\u2015\u2212-]"
 _PATTERN = rf"[0-9](?:{_SEPARATOR}{{0,2}}[0-9]){{11,18}}"
 
 
-class CardNumber(PatternDetector):
+class CardNumber(PiiDetector):
     """12 to 19 digits with a valid Luhn check digit (ISO/IEC 7812), alone or with up to two spaces, dots or dashes
     between them. Digits that belong to a longer unbroken number, or follow a `+`, are
     not a card.
     """
 
+    kind = PiiType.CREDIT_DEBIT_CARD_NUMBER
+    pattern = _PATTERN
     cost = "one linear pass over the text, and a checksum for each run of 12 digits or more"
-
-    def __init__(self) -> None:
-        super().__init__(_PATTERN, "{CREDIT_DEBIT_CARD_NUMBER}")
 
     def judge(self, text: str, start: int, end: int) -> Judged:
         """Accepts the longest run of whole groups from `start` that is a card number."""
@@ -38,8 +40,7 @@ class CardNumber(PatternDetector):
 
 def _is_card(digits: list[int]) -> bool:
     """Whether the Luhn sum is right and the digits are not all the same."""
-    doubled = [digit if place % 2 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(digits[::-1], 1)]
-    return sum(doubled) % 10 == 0 and len(set(digits)) > 1
+    return luhn(digits) and len(set(digits)) > 1
 
 
 __all__ = ["CardNumber"]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 
-from bedplate_guardrails.detectors.pattern_detector import Judged, PatternDetector
+from bedplate_guardrails.detectors.pattern_detector import Judged
+from bedplate_guardrails.detectors.pii_detector import PiiDetector
+from bedplate_guardrails.document import PiiType
 
 _V4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3,7}"
 _V6 = rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,8}}(?:[0-9A-Fa-f]{{1,4}}|{_V4})?"
 
 
-class IpAddress(PatternDetector):
+class IpAddress(PiiDetector):
     """IPv4 in four decimal numbers and IPv6 in all its written forms, without prefix length or zone.
 
     More than four numbers joined by dots are a version, not an address. An IPv6 address without any digit, such
     as `a::b`, needs three groups, since programs are full of names like that.
     """
 
+    kind = PiiType.IP_ADDRESS
+    pattern = rf"{_V4}|{_V6}"
     cost = "one linear pass over the text, and a parse of each candidate"
-
-    def __init__(self) -> None:
-        super().__init__(rf"{_V4}|{_V6}", "{IP_ADDRESS}")
 
     def judge(self, text: str, start: int, end: int) -> Judged:
         """Accepts the candidate, or its longest beginning, that is an address and stands by itself."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from bedplate_guardrails.detectors.pattern_detector import Judged, PatternDetector
+from bedplate_guardrails.detectors.pattern_detector import Judged
+from bedplate_guardrails.detectors.pii_detector import PiiDetector
+from bedplate_guardrails.document import PiiType
 
-_SEPARATORS = r" .\x{2010}-\x{2015}\x{2212}-"
+_SEPARATORS = " .\u2010-\u2015\u2212-"
 _PATTERN = rf"(?:\+ ?)?\(?[0-9](?:[()/{_SEPARATORS}]{{0,3}}[0-9]){{6,16}}(?: ?x[0-9]{{1,6}})?"
 _GROUP = re.compile(r"[0-9]+")
 _DATE = re.compile(
@@ -21,7 +23,7 @@ _LOCAL_SHAPES = frozenset({
 })  # fmt: skip
 
 
-class PhoneNumber(PatternDetector):
+class PhoneNumber(PiiDetector):
     """Numbers written as telephone numbers are: international with `+` or `00`, national with a leading zero or an
     area code, North American with or without separators, and local numbers in common groupings.
 
@@ -29,10 +31,9 @@ class PhoneNumber(PatternDetector):
     taken for one. An extension `x123` belongs to the number. No numbering plan is consulted.
     """
 
+    kind = PiiType.PHONE
+    pattern = _PATTERN
     cost = "one linear pass over the text, and a look at the grouping of each number"
-
-    def __init__(self) -> None:
-        super().__init__(_PATTERN, "{PHONE}")
 
     def judge(self, text: str, start: int, end: int) -> Judged:
         """Accepts the longest run of whole groups from `start` that is written like a telephone number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bedplate_guardrails.detectors.pattern_detector import PatternDetector
+from bedplate_guardrails.detectors.pattern_detector import Compiled, PatternDetector
 from bedplate_guardrails.views import plain_char
 
 
@@ -16,8 +16,8 @@ class RegexMatch(PatternDetector):
     cost = "one linear pass over the text"
 
     def __init__(self, name: str, pattern: str) -> None:
-        super().__init__(pattern, f"{{{name}}}")
-        for char in sorted(self._expression.literals):
+        super().__init__(Compiled(pattern), f"{{{name}}}")
+        for char in sorted(self._compiled.expression.literals):
             shown = plain_char(char)
             if shown != char:
                 instead = f"write {shown!r}" if shown else "it is removed before matching"

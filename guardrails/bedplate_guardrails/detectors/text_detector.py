@@ -9,18 +9,22 @@ from bedplate_guardrails.views import View, ViewName
 class TextDetector:
     """A `Detector` that also searches complete texts in the original.
 
-    Subclasses set `view`, `max_match_chars`, `cost` and `gate` and implement `decide`, as
+    Subclasses set `view`, `max_match_chars` and `cost` and implement `decide` and, where they have one, `gate`, as
     `bedplate_guardrails.detector.Detector` says. `mask` is what a match is replaced with.
     """
 
     view: ViewName = "plain"
     max_match_chars: int | None = None
     cost: str = ""
-    gate: tuple[str, str] | None = None
 
     def __init__(self, mask: str) -> None:
         self.mask = mask
         self._view = View(self.view)
+
+    @property
+    def gate(self) -> tuple[str, str] | None:
+        """What the scanner may ask for before it asks the detector; see `Detector.gate`."""
+        return None
 
     def decide(self, text: str, start: int, ended: bool) -> Decision:
         """What is certain from `start` on; see `Detector.decide`."""

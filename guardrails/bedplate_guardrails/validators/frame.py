@@ -17,6 +17,7 @@ _absent = _SLOW not in sys.modules
 if _absent:
     sys.modules[_SLOW] = None  # type: ignore[assignment]  # None is how Python is told that a module is missing
 try:
+    from guardrails import AsyncGuard
     from guardrails.classes.rc import RC
     from guardrails.settings import settings
     from guardrails.types.on_fail import OnFailAction
@@ -47,6 +48,7 @@ settings.rc = RC.load()
 settings.disable_tracing = True
 
 __all__ = [
+    "AsyncGuard",
     "ErrorSpan",
     "FailResult",
     "OnFailAction",

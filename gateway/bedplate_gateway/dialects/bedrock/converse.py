@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from bedplate_core.guardrail_choice import GuardrailChoice
 from bedplate_core.requests import Request
 from bedplate_core.response import Response
 from bedplate_gateway.dialects.base import StreamEncoder, WireReply
@@ -27,6 +28,7 @@ class ConverseExchange(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float] = time.perf_counter
     performance: PerformanceConfiguration | None = None
     tier: ServiceTier | None = None
+    guardrail: GuardrailChoice | None = None
 
     @classmethod
     def decode(
@@ -39,7 +41,13 @@ class ConverseExchange(msgspec.Struct, frozen=True, kw_only=True):
         `UnsupportedFeature`, nothing else.
         """
         decoded = decode_converse(body, model=model, stream=stream, continues=continues)
-        return cls(request=decoded.request, started_s=started_s, performance=decoded.performance, tier=decoded.tier)
+        return cls(
+            request=decoded.request,
+            started_s=started_s,
+            performance=decoded.performance,
+            tier=decoded.tier,
+            guardrail=decoded.guardrail,
+        )
 
     @property
     def stream_media_type(self) -> str:

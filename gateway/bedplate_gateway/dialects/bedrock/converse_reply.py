@@ -1,7 +1,7 @@
 """A whole Converse answer, and what it shares with a streamed one.
 
 Source: botocore 1.44.8's `ConverseResponse`, compared November 2026. Members that an answer here never has
-(`additionalModelResponseFields`, `trace`, citations) are left out, as the wire's unset members are.
+(`additionalModelResponseFields`, citations) are left out, as the wire's unset members are.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from bedplate_core.messages import (
 from bedplate_core.response import Response
 from bedplate_core.usage import Usage
 from bedplate_gateway.dialects.bedrock.converse_wire import PerformanceConfiguration, ServiceTier
+from bedplate_gateway.dialects.bedrock.guardrail_trace import ConverseTrace, converse_trace
 from bedplate_gateway.dialects.bedrock.stop_reasons import stop_reason
 from bedplate_gateway.dialects.signatures import wire_redacted, wire_signature
 
@@ -117,6 +118,7 @@ class ConverseResponse(_Answer, frozen=True):
     stopReason: str  # noqa: N815 # the wire's name
     usage: TokenUsage
     metrics: Metrics
+    trace: ConverseTrace | None = None
     performanceConfig: PerformanceConfiguration | None = None  # noqa: N815 # the wire's name
     serviceTier: ServiceTier | None = None  # noqa: N815 # the wire's name
 
@@ -139,6 +141,7 @@ def converse_response(
         stopReason=stop_reason(choice.stop.reason, malformed=malformed),
         usage=token_usage(response.usage),
         metrics=Metrics(latencyMs=latency_ms),
+        trace=converse_trace(response.guardrail),
         performanceConfig=performance,
         serviceTier=tier,
     )

@@ -8,10 +8,12 @@ import msgspec
 
 from bedplate_core import requests as canonical
 from bedplate_core.errors import InvalidRequest
+from bedplate_core.guardrail_choice import GuardrailChoice
 from bedplate_core.jsonvalue import JSON
 from bedplate_core.requests import NamedTool, ReasoningControl, Request, Sampling, Tool, ToolMode
 from bedplate_gateway.dialects.bedrock import converse_wire as wire
 from bedplate_gateway.dialects.bedrock.converse_messages import canonical_messages, check_cache_points
+from bedplate_gateway.dialects.bedrock.guardrail_headers import check_version
 from bedplate_gateway.dialects.decoding import bounded_schema, clip, decode_body
 
 SCHEMA_NAME: Final = "answer"
@@ -29,6 +31,7 @@ class DecodedConverse(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     performance: wire.PerformanceConfiguration | None
     tier: wire.ServiceTier | None
+    guardrail: GuardrailChoice | None
 
 
 def decode_converse(body: bytes, *, model: str, stream: bool, continues: bool) -> DecodedConverse:
@@ -57,7 +60,39 @@ def decode_converse(body: bytes, *, model: str, stream: bool, continues: bool) -
         stream=stream,
         extensions=extensions,
     )
-    return DecodedConverse(request=request, performance=sent.performanceConfig, tier=sent.serviceTier)
+    return DecodedConverse(
+        request=request,
+        performance=sent.performanceConfig,
+        tier=sent.serviceTier,
+        guardrail=_guardrail(sent.guardrailConfig, stream=stream),
+    )
+
+
+def _guardrail(sent: wire.GuardrailConfiguration | None, *, stream: bool) -> GuardrailChoice | None:
+    """What the request says about guardrails. An empty identifier with an empty version names none."""
+    if sent is None:
+        return None
+    at = "guardrailConfig"
+    if sent.streamProcessingMode is not None and not stream:
+        raise InvalidRequest(
+            f"{at}.streamProcessingMode: belongs to ConverseStream", param=f"{at}.streamProcessingMode"
+        )
+    if bool(sent.guardrailIdentifier) is not bool(sent.guardrailVersion):
+        missing = f"{at}.{'guardrailVersion' if sent.guardrailIdentifier else 'guardrailIdentifier'}"
+        raise InvalidRequest(f"{missing}: identifier and version are given together", param=missing)
+    check_version(sent.guardrailVersion or None, f"{at}.guardrailVersion")
+    trace = sent.trace != "disabled"
+    releases_first = sent.streamProcessingMode == "async"
+    if not (sent.guardrailIdentifier or trace or releases_first):
+        return None
+    return GuardrailChoice(
+        identifier=sent.guardrailIdentifier or None,
+        version=sent.guardrailVersion or "DRAFT",
+        trace=trace,
+        full=sent.trace == "enabled_full",
+        releases_first=releases_first,
+        param=f"{at}.guardrailIdentifier",
+    )
 
 
 def _additional(raw: bytes) -> tuple[wire.AdditionalFields, dict[str, JSON]]:

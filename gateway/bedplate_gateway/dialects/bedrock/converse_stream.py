@@ -33,6 +33,7 @@ from bedplate_core.messages import (
 from bedplate_gateway.dialects.bedrock.converse_reply import Metrics, TokenUsage, parses, token_usage
 from bedplate_gateway.dialects.bedrock.converse_wire import PerformanceConfiguration, ServiceTier
 from bedplate_gateway.dialects.bedrock.errors import CONVERSE_STREAM_EXCEPTIONS, exception_frame
+from bedplate_gateway.dialects.bedrock.guardrail_trace import ConverseTrace, converse_trace
 from bedplate_gateway.dialects.bedrock.stop_reasons import stop_reason
 from bedplate_gateway.dialects.signatures import wire_redacted, wire_signature
 from bedplate_providers.event_stream import FrameEncoder
@@ -116,6 +117,7 @@ class ConverseStreamMetadataEvent(_Event, frozen=True):
 
     usage: TokenUsage
     metrics: Metrics
+    trace: ConverseTrace | None = None
     performanceConfig: PerformanceConfiguration | None = None  # noqa: N815 # the wire's name
     serviceTier: ServiceTier | None = None  # noqa: N815 # the wire's name
 
@@ -295,6 +297,7 @@ class ConverseStream:
         metadata = ConverseStreamMetadataEvent(
             usage=token_usage(event.usage),
             metrics=Metrics(latencyMs=self._latency_ms()),
+            trace=converse_trace(event.guardrail),
             performanceConfig=self._performance,
             serviceTier=self._tier,
         )

@@ -342,6 +342,15 @@ def _null() -> msgspec.Raw:
     return msgspec.Raw(b"null")
 
 
+class GuardrailConfiguration(Nested, frozen=True):
+    """The guardrail that a request chooses. `streamProcessingMode` is ConverseStream's only."""
+
+    guardrailIdentifier: Annotated[str, Meta(max_length=2048)] = ""  # noqa: N815 # the wire's name
+    guardrailVersion: str = ""  # noqa: N815 # the wire's name
+    trace: Literal["enabled", "disabled", "enabled_full"] = "disabled"
+    streamProcessingMode: Literal["sync", "async"] | None = None  # noqa: N815 # the wire's name
+
+
 class ConverseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that are read. The model is in the path."""
 
@@ -361,6 +370,7 @@ class ConverseRequest(msgspec.Struct, frozen=True, kw_only=True):
     performanceConfig: PerformanceConfiguration | None = None  # noqa: N815 # the wire's name
     serviceTier: ServiceTier | None = None  # noqa: N815 # the wire's name
     outputConfig: OutputConfig | None = None  # noqa: N815 # the wire's name
+    guardrailConfig: GuardrailConfiguration | None = None  # noqa: N815 # the wire's name
 
 
 class Thinking(Nested, frozen=True):
@@ -396,9 +406,6 @@ VALIDATED: Final[Mapping[str, str]] = MappingProxyType(
 
 REFUSED: Final[Mapping[str, Refused]] = MappingProxyType(
     {
-        "guardrailConfig": Refused(
-            "A guardrail of the caller's choice cannot be applied here; the project's own always is.", ({},)
-        ),
         "projectIdentifier": Refused("The project is the credential's.", ("default",)),
         "promptVariables": Refused("Stored prompts cannot be run here; send messages.", ({},)),
     }

@@ -13,26 +13,37 @@ from typing import Final
 
 import msgspec
 
+from bedplate_core.assessment import GuardrailTrace
 from bedplate_core.embeddings import Embeddings
-from bedplate_core.errors import GatewayError
+from bedplate_core.errors import GatewayError, InvalidRequest, UnsupportedFeature
 from bedplate_core.events import Batch, Finish, StopReason
+from bedplate_core.guardrail_choice import GuardrailChoice
 from bedplate_core.requests import EmbedRequest, Request
 from bedplate_core.response import Response
 from bedplate_gateway.dialects.base import StreamEncoder, WireReply
 from bedplate_gateway.dialects.bedrock.cohere_embed import CohereEmbedding
 from bedplate_gateway.dialects.bedrock.converse_stream import KEEP_ALIVE, STREAM_MEDIA_TYPE, event_encoder
 from bedplate_gateway.dialects.bedrock.errors import RESPONSE_STREAM_EXCEPTIONS, exception_frame
+from bedplate_gateway.dialects.bedrock.guardrail_headers import IDENTIFIER_HEADER, TRACE_HEADER, choice_of_headers
+from bedplate_gateway.dialects.bedrock.guardrail_trace import invoke_trace
 from bedplate_gateway.dialects.bedrock.invoke_metrics import (
     GUARDRAIL_MEMBER,
     INTERVENED,
     METRICS_MEMBER,
+    NOT_INTERVENED,
+    TRACE_MEMBER,
     invocation_metrics,
     metrics_headers,
     with_member,
 )
 from bedplate_gateway.dialects.bedrock.invoke_native import Native, NativeEmbedding, NativeStream
 from bedplate_gateway.dialects.bedrock.invoke_options import Header, invoke_options
-from bedplate_gateway.dialects.bedrock.invoke_request import decode_native
+from bedplate_gateway.dialects.bedrock.invoke_request import (
+    GUARDRAIL_CONFIG,
+    GuardrailBodyConfig,
+    decode_native,
+    split_guardrail,
+)
 from bedplate_gateway.dialects.bedrock.titan_embed import TitanEmbedding
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {"x-amzn-bedrock-content-type": "application/json"}
@@ -52,6 +63,7 @@ class InvokeExchange(msgspec.Struct, frozen=True, kw_only=True):
     native: Native
     started_s: float
     echoed: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    guardrail: GuardrailChoice | None = None
     clock: Clock = time.perf_counter
 
     @property
@@ -72,8 +84,8 @@ class InvokeExchange(msgspec.Struct, frozen=True, kw_only=True):
     def reply(self, response: Response) -> WireReply:
         """The whole answer."""
         body = self.native.whole(response)
-        if any(choice.stop.reason is StopReason.GUARDRAIL for choice in response.choices):
-            body = with_member(body, GUARDRAIL_MEMBER, INTERVENED)
+        blocked = any(choice.stop.reason is StopReason.GUARDRAIL for choice in response.choices)
+        body = with_guardrail(body, self.guardrail, response.guardrail, blocked=blocked)
         latency_ms = _since_ms(self.clock, self.started_s)
         return WireReply(
             status=200,
@@ -83,15 +95,19 @@ class InvokeExchange(msgspec.Struct, frozen=True, kw_only=True):
 
     def stream(self) -> StreamEncoder:
         """A fresh encoder."""
-        return InvokeStream(self.native.events(), self.started_s, self.clock)
+        return InvokeStream(self.native.events(), self.started_s, self.clock, self.guardrail)
 
 
 class InvokeEmbedding(msgspec.Struct, frozen=True, kw_only=True):
-    """An InvokeModel call that embeds; see `InvokeExchange`."""
+    """An InvokeModel call that embeds; see `InvokeExchange`.
+
+    Its answer says nothing of guardrails: a text that one blocks is refused.
+    """
 
     native: NativeEmbedding
     started_s: float
     echoed: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    guardrail: GuardrailChoice | None = None
     clock: Clock = time.perf_counter
 
     @property
@@ -119,19 +135,58 @@ def decode_invoke(
     `PayloadTooLarge`, nothing else.
     """
     echoed = invoke_options(header, stream=stream)
+    body, config = split_guardrail(body)
+    choice = _choice(choice_of_headers(header), config, stream=stream)
     native = decode_native(body, model_id=model_id, stream=stream, continues=continues)
     if isinstance(native, TitanEmbedding | CohereEmbedding):
-        return InvokeEmbedding(native=native, started_s=started_s, echoed=echoed)
-    return InvokeExchange(native=native, started_s=started_s, echoed=echoed)
+        if choice is not None and choice.trace:
+            raise UnsupportedFeature(f"{TRACE_HEADER}: an embedding's answer has no trace", param=TRACE_HEADER)
+        return InvokeEmbedding(native=native, started_s=started_s, echoed=echoed, guardrail=choice)
+    return InvokeExchange(native=native, started_s=started_s, echoed=echoed, guardrail=choice)
+
+
+def _choice(
+    headers: GuardrailChoice | None, config: GuardrailBodyConfig | None, *, stream: bool
+) -> GuardrailChoice | None:
+    """What headers and body say together."""
+    if config is None:
+        return headers
+    if config.streamProcessingMode is not None and not stream:
+        param = f"{GUARDRAIL_CONFIG}.streamProcessingMode"
+        raise InvalidRequest(f"{param}: belongs to InvokeModelWithResponseStream", param=param)
+    return msgspec.structs.replace(
+        headers or GuardrailChoice(param=IDENTIFIER_HEADER),
+        tag_suffix=config.tagSuffix,
+        releases_first=config.streamProcessingMode == "ASYNCHRONOUS",
+    )
+
+
+def with_guardrail(
+    document: bytes, choice: GuardrailChoice | None, trace: GuardrailTrace | None, *, blocked: bool
+) -> bytes:
+    """The JSON object `document` with what guardrails did: whether they intervened, and the trace where it was asked.
+
+    A request that names no guardrail and asks for no trace is told only when one intervened.
+    """
+    intervened = blocked or (trace is not None and trace.intervened)
+    if intervened:
+        document = with_member(document, GUARDRAIL_MEMBER, INTERVENED)
+    elif trace is not None or (choice is not None and choice.identifier is not None):
+        document = with_member(document, GUARDRAIL_MEMBER, NOT_INTERVENED)
+    shown = invoke_trace(trace)
+    return document if shown is None else with_member(document, TRACE_MEMBER, msgspec.json.encode(shown))
 
 
 class InvokeStream:
     """A family's JSON documents as frames, the last with the metrics; see `StreamEncoder`."""
 
-    __slots__ = ("_clock", "_first_byte_ms", "_native", "_started_s")
+    __slots__ = ("_clock", "_first_byte_ms", "_guardrail", "_native", "_started_s")
 
-    def __init__(self, native: NativeStream, started_s: float, clock: Clock) -> None:
+    def __init__(
+        self, native: NativeStream, started_s: float, clock: Clock, guardrail: GuardrailChoice | None = None
+    ) -> None:
         self._native = native
+        self._guardrail = guardrail
         self._started_s = started_s
         self._clock = clock
         self._first_byte_ms: int | None = None
@@ -165,8 +220,8 @@ class InvokeStream:
     def _with_metrics(self, payload: bytes, finish: Finish) -> bytes:
         latency_ms = _since_ms(self._clock, self._started_s)
         first_byte_ms = latency_ms if self._first_byte_ms is None else self._first_byte_ms
-        if any(stop.reason is StopReason.GUARDRAIL for stop in finish.stops):
-            payload = with_member(payload, GUARDRAIL_MEMBER, INTERVENED)
+        blocked = any(stop.reason is StopReason.GUARDRAIL for stop in finish.stops)
+        payload = with_guardrail(payload, self._guardrail, finish.guardrail, blocked=blocked)
         metrics = invocation_metrics(finish.usage, latency_ms=latency_ms, first_byte_ms=first_byte_ms)
         return with_member(payload, METRICS_MEMBER, msgspec.json.encode(metrics))
 
@@ -187,4 +242,5 @@ __all__ = [
     "InvokeStream",
     "chunk_frame",
     "decode_invoke",
+    "with_guardrail",
 ]

@@ -16,7 +16,9 @@ from bedplate_core.usage import Usage
 
 METRICS_MEMBER: Final = b"amazon-bedrock-invocationMetrics"
 GUARDRAIL_MEMBER: Final = b"amazon-bedrock-guardrailAction"
+TRACE_MEMBER: Final = b"amazon-bedrock-trace"
 INTERVENED: Final = b'"INTERVENED"'
+NOT_INTERVENED: Final = b'"NONE"'
 
 _HEADER: Final = "x-amzn-bedrock-"
 
@@ -73,6 +75,8 @@ __all__ = [
     "GUARDRAIL_MEMBER",
     "INTERVENED",
     "METRICS_MEMBER",
+    "NOT_INTERVENED",
+    "TRACE_MEMBER",
     "InvocationMetrics",
     "invocation_metrics",
     "metrics_headers",

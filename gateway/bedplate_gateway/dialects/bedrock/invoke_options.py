@@ -25,9 +25,6 @@ _PREFIX: Final = "x-amzn-bedrock-"
 CONTENT_TYPE: Final = "content-type"
 ACCEPT: Final = "accept"
 STREAM_ACCEPT: Final = f"{_PREFIX}accept"
-TRACE: Final = f"{_PREFIX}trace"
-GUARDRAIL: Final = f"{_PREFIX}guardrailidentifier"
-GUARDRAIL_VERSION: Final = f"{_PREFIX}guardrailversion"
 LATENCY: Final = f"{_PREFIX}performanceconfig-latency"
 TIER: Final = f"{_PREFIX}service-tier"
 METADATA: Final = f"{_PREFIX}request-metadata"
@@ -38,7 +35,6 @@ ECHOED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Headers that the answer repeats, with the values they take. The fleet serves every call in the same way."""
 
-TRACES: Final = ("ENABLED", "DISABLED", "ENABLED_FULL")
 MAX_METADATA_CHARS: Final = 8500
 MAX_METADATA_ENTRIES: Final = 16
 
@@ -46,11 +42,6 @@ _JSON_TYPE: Final = "application/json"
 _ACCEPTED: Final = frozenset({_JSON_TYPE, "application/*", "*/*"})
 _METADATA: Final = msgspec.json.Decoder(
     Annotated[dict[MetadataKey, MetadataValue], Meta(min_length=1, max_length=MAX_METADATA_ENTRIES)]
-)
-
-_GUARDRAIL_REASON: Final = (
-    "a guardrail per call is not supported yet and is not ignored either, because the call would then run without it; "
-    "the project's own guardrail holds for every call"
 )
 
 
@@ -61,12 +52,6 @@ def invoke_options(header: Header, *, stream: bool) -> dict[str, str]:
     both name the header.
     """
     _check_media_types(header, ACCEPT if not stream else STREAM_ACCEPT)
-    for name in (GUARDRAIL, GUARDRAIL_VERSION):
-        if header(name):
-            raise UnsupportedFeature(f"{name}: {_GUARDRAIL_REASON}", param=name)
-    trace = _one_of(header, TRACE, TRACES)
-    if trace is not None and trace != "DISABLED":
-        raise UnsupportedFeature(f"{TRACE}: traces of guardrails are not supported yet; send DISABLED", param=TRACE)
     if header(PROJECT) not in (None, "default"):
         raise UnsupportedFeature(f"{PROJECT}: the project is that of the credential", param=PROJECT)
     metadata = header(METADATA)
@@ -117,8 +102,6 @@ def _check_metadata(text: str) -> None:
 
 __all__ = [
     "ECHOED",
-    "GUARDRAIL",
-    "GUARDRAIL_VERSION",
     "LATENCY",
     "MAX_METADATA_CHARS",
     "MAX_METADATA_ENTRIES",
@@ -126,6 +109,5 @@ __all__ = [
     "PROJECT",
     "STREAM_ACCEPT",
     "TIER",
-    "TRACE",
     "invoke_options",
 ]

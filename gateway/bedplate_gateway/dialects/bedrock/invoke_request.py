@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from bedplate_core.errors import PayloadTooLarge, UnsupportedFeature
+import msgspec
+from msgspec import Meta
+
+from bedplate_core.errors import InvalidRequest, PayloadTooLarge, UnsupportedFeature
 from bedplate_gateway.dialects.bedrock.cohere_embed import CohereEmbedding
 from bedplate_gateway.dialects.bedrock.families import Family, family_of
 from bedplate_gateway.dialects.bedrock.family_agreement import check_agreement
@@ -15,13 +18,45 @@ from bedplate_gateway.dialects.bedrock.llama_text import LlamaText
 from bedplate_gateway.dialects.bedrock.mistral_text import MistralText
 from bedplate_gateway.dialects.bedrock.model_ids import model_name
 from bedplate_gateway.dialects.bedrock.titan_embed import TitanEmbedding
-from bedplate_gateway.dialects.decoding import clip, raw_fields
+from bedplate_gateway.dialects.decoding import clip, invalid, raw_fields
 
 MAX_BODY_BYTES: Final = 25_000_000
 """As botocore's model has it."""
 
 _OURS: Final = "amazon-bedrock-"
-"""How the fields begin by which a body speaks to Bedrock and not to the model, such as `guardrailConfig`."""
+"""How the fields begin by which a body speaks to Bedrock and not to the model."""
+GUARDRAIL_CONFIG: Final = "amazon-bedrock-guardrailConfig"
+
+
+class GuardrailBodyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a body says about the guardrail: how it marks content, and how a stream is processed."""
+
+    tagSuffix: Annotated[str, Meta(pattern=r"^[0-9A-Za-z_\-]{1,20}$(?!\n)")] | None = None  # noqa: N815 # the wire's name
+    streamProcessingMode: Literal["SYNCHRONOUS", "ASYNCHRONOUS"] | None = None  # noqa: N815 # the wire's name
+
+
+_CONFIG: Final = msgspec.json.Decoder(GuardrailBodyConfig | None)
+
+
+def split_guardrail(body: bytes) -> tuple[bytes, GuardrailBodyConfig | None]:
+    """The body without what it says about the guardrail, and that. Raises `InvalidRequest`."""
+    if GUARDRAIL_CONFIG.encode() not in body:
+        return body, None
+    fields = raw_fields(body)
+    given = fields.pop(GUARDRAIL_CONFIG, None)
+    if given is None:
+        return body, None
+    try:
+        config = _CONFIG.decode(given)
+    except msgspec.ValidationError as error:
+        wrong = invalid(str(error))
+        if wrong.param is None:
+            raise InvalidRequest(f"{GUARDRAIL_CONFIG}: {wrong.message}", param=GUARDRAIL_CONFIG) from None
+        param = f"{GUARDRAIL_CONFIG}.{wrong.param}"
+        raise InvalidRequest(f"{GUARDRAIL_CONFIG}.{wrong.message}", param=param) from None
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise InvalidRequest(f"{GUARDRAIL_CONFIG}: must be a JSON object", param=GUARDRAIL_CONFIG) from None
+    return msgspec.json.encode(fields), config
 
 
 def decode_native(
@@ -40,7 +75,7 @@ def decode_native(
         if name.startswith(_OURS):
             shown = clip(name, 64)
             raise UnsupportedFeature(
-                f"{shown}: is not supported, and not ignored either; the project's own guardrail holds for every call",
+                f"{shown}: is not supported, and not ignored either",
                 param=shown,
             )
     family = family_of(fields)
@@ -63,4 +98,4 @@ def decode_native(
             return MessagesNative.decode(body, fields, model=model, stream=stream, continues=continues)
 
 
-__all__ = ["MAX_BODY_BYTES", "decode_native"]
+__all__ = ["GUARDRAIL_CONFIG", "MAX_BODY_BYTES", "GuardrailBodyConfig", "decode_native", "split_guardrail"]

@@ -10,10 +10,12 @@ from typing import Any, Final, cast
 import msgspec
 
 from bedplate_core.jsonvalue import JSON
+from bedplate_gateway.dialects.bedrock.apply_guardrail import ApplyGuardrailRequest, ApplyGuardrailResponse
 from bedplate_gateway.dialects.bedrock.converse_reply import ConverseResponse
 from bedplate_gateway.dialects.bedrock.converse_stream import ConverseStreamEvent
 from bedplate_gateway.dialects.bedrock.converse_wire import ConverseRequest
 from bedplate_gateway.dialects.bedrock.errors import ExceptionBody
+from bedplate_gateway.dialects.bedrock.guardrails_wire import GUARDRAIL_BODIES
 from bedplate_gateway.dialects.bedrock.invoke_openapi import INVOKE_BODIES, invoke_unions
 from bedplate_gateway.dialects.bedrock.sessions_wire import SESSION_BODIES
 
@@ -43,6 +45,9 @@ _BODIES: Final = (
     ExceptionBody,
     *INVOKE_BODIES,
     *SESSION_BODIES,
+    *GUARDRAIL_BODIES,
+    ApplyGuardrailRequest,
+    ApplyGuardrailResponse,
 )
 _PYTHON_ONLY: Final = re.compile(r"\(\?!\\n\)$")
 

@@ -22,6 +22,7 @@ from bedplate_gateway.dialects.openai.conversations_wire import (
 from bedplate_gateway.dialects.openai.embeddings import CreateEmbeddingResponse, EmbeddingsRequest
 from bedplate_gateway.dialects.openai.errors import ErrorBody
 from bedplate_gateway.dialects.openai.models import Model, ModelList
+from bedplate_gateway.dialects.openai.moderation import Moderation, ModerationRequest
 from bedplate_gateway.dialects.openai.ranking import RerankBody, RerankReply, ScoreBody, ScoreReply
 from bedplate_gateway.dialects.openai.responses_events import ResponseCompleted
 from bedplate_gateway.dialects.openai.responses_reply import ResponseObject
@@ -45,6 +46,8 @@ _BODIES: Final = (
     Completion,
     EmbeddingsRequest,
     CreateEmbeddingResponse,
+    ModerationRequest,
+    Moderation,
     Model,
     ModelList,
     TokenizeBody,
