@@ -157,8 +157,8 @@ _CONVERSE = {
     "unknown value": Fault({"messages": [{"role": "boss", "content": [{"text": "x"}]}]}, "messages[0].role"),
     "out of range": Fault({"inferenceConfig": {"temperature": 3}}, "inferenceConfig.temperature"),
     "unsupported": Fault(
-        {"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}},
-        "guardrailConfig",
+        {"promptVariables": {"name": {"text": "x"}}},
+        "promptVariables",
         "unsupported_feature",
     ),
     "bad base64": Fault({"messages": _bedrock_picture("png", "%%%")}, "messages[0].content[0].image.source.bytes"),

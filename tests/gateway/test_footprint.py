@@ -22,17 +22,24 @@ UNUSED = (
     "pydantic",
     "bedplate_gateway.cli",
     "bedplate_gateway.local",
+    "bedplate_guardrails.models",
     "bedplate_guardrails.validators",
+    "bedplate_guardrails.worker",
+    "numpy",
+    "onnxruntime",
+    "spacy",
     "bedplate_migrations",
 )
 SERVED = """
 import sys
 from pathlib import Path
 
+from bedplate_core.assessment import GuardrailRef
 from bedplate_gateway.access.keyring import ensure_master_key
 from bedplate_gateway.asgi import application
 from bedplate_gateway.settings import Settings, export_settings
 from bedplate_guardrails.document import convert_document
+from bedplate_guardrails.evaluation import Capabilities
 from bedplate_guardrails.policy import compile_policy
 
 home = Path(sys.argv[1])
@@ -41,7 +48,8 @@ ensure_master_key(settings.master_key_path)
 export_settings(settings)
 application()
 words = {"wordPolicyConfig": {"wordsConfig": [{"text": "tulip"}]}}
-compile_policy("house", "1", convert_document({"blockedInputMessaging": "a", "blockedOutputsMessaging": "b", **words}))
+document = convert_document({"blockedInputMessaging": "a", "blockedOutputsMessaging": "b", **words})
+compile_policy(GuardrailRef(id="h", name="house", version="1"), document, Capabilities())
 loaded = sorted(set(sys.argv[2:]) & set(sys.modules))
 sys.exit(f"loaded: {loaded}" if loaded else 0)
 """
