@@ -122,7 +122,7 @@ async def _invoke(services: Services, call: Call, incoming: Incoming, *, stream:
         started_s=call.started_s,
     )
     exchange = await decoded(services, call, decode, incoming.body)
-    call = await chosen(services, call, exchange.guardrail)
+    call = await chosen(services, call, lambda: exchange.guardrail)
     await _require_named(services, call)
     if isinstance(exchange, InvokeEmbedding):
         await require_no_session(services, call, incoming)

@@ -98,7 +98,7 @@ async def _serve(services: Services, call: Call, incoming: Incoming, /, *, strea
         )
 
     exchange, memory = await decoded_turn(services, call, decode, incoming)
-    call = await chosen(services, call, exchange.guardrail)
+    call = await chosen(services, call, lambda: exchange.guardrail)
     return await generated(services, call, exchange, memory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from bedplate_core.errors import GatewayError, UnsupportedFeature
@@ -34,10 +35,10 @@ async def decoded(services: Services, call: Call, decode: Decode[E], body: bytes
         raise
 
 
-async def chosen(services: Services, call: Call, choice: GuardrailChoice | None) -> Call:
+async def chosen(services: Services, call: Call, choice: Callable[[], GuardrailChoice | None]) -> Call:
     """The call with what its request says about guardrails. Raises `InvalidRequest`, on record."""
     try:
-        return with_guardrail(call, choice)
+        return with_guardrail(call, choice())
     except GatewayError as error:
         await services.engine.refuse(call, error)
         raise

@@ -12,6 +12,7 @@ from bedplate_gateway.web.headers import header_of
 SESSION_HEADER: Final = "x-bedplate-session"
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
 GUARDRAIL_HEADER: Final = "x-bedplate-guardrail"
+AMAZON_PREFIX: Final = b"x-amzn-bedrock-"
 _SESSION: Final = SESSION_HEADER.encode()
 _IDEMPOTENCY: Final = IDEMPOTENCY_HEADER.encode()
 _GUARDRAIL: Final = GUARDRAIL_HEADER.encode()
@@ -20,7 +21,7 @@ _GUARDRAIL: Final = GUARDRAIL_HEADER.encode()
 class Incoming:
     """One request whose body has come whole."""
 
-    __slots__ = ("body", "guardrail", "idempotency_key", "scope", "session")
+    __slots__ = ("body", "from_amazon", "guardrail", "idempotency_key", "scope", "session")
 
     def __init__(self, scope: Scope, body: bytes) -> None:
         self.scope = scope
@@ -31,11 +32,15 @@ class Incoming:
         """The value of the header `Idempotency-Key`, or None; several are one with commas between them (RFC 9110)."""
         self.guardrail: str | None = None
         """The value of the guardrail header (the first, if it came twice), or None."""
+        self.from_amazon = False
+        """Whether there is a header of Bedrock's runtime."""
         for name, value in scope["headers"]:
             if name == _SESSION:
                 self.session = self.session or value.decode("latin-1")
             elif name == _GUARDRAIL:
                 self.guardrail = self.guardrail or value.decode("latin-1")
+            elif name.startswith(AMAZON_PREFIX):
+                self.from_amazon = True
             elif name == _IDEMPOTENCY:
                 key = value.decode("latin-1")
                 self.idempotency_key = key if self.idempotency_key is None else f"{self.idempotency_key}, {key}"

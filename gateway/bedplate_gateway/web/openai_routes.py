@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from litestar import get, post
@@ -14,6 +15,7 @@ from bedplate_core.errors import ModelNotFound
 from bedplate_gateway.access.principal import Action
 from bedplate_gateway.catalogue.snapshot import Route
 from bedplate_gateway.dialects.base import WireReply
+from bedplate_gateway.dialects.bedrock.guardrail_headers import choice_of_headers
 from bedplate_gateway.dialects.openai.chat import ChatExchange
 from bedplate_gateway.dialects.openai.completion import CompletionExchange
 from bedplate_gateway.dialects.openai.embeddings import EmbeddingsExchange
@@ -24,7 +26,7 @@ from bedplate_gateway.web.anthropic_routes import anthropic_model, anthropic_mod
 from bedplate_gateway.web.authorization import ACTION
 from bedplate_gateway.web.call_response import Streamed, with_headers
 from bedplate_gateway.web.call_route import CallRoute
-from bedplate_gateway.web.calls import decoded, generated, session_memory
+from bedplate_gateway.web.calls import chosen, decoded, generated, session_memory
 from bedplate_gateway.web.documentation import BODY, Body
 from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.remembering import decoded_turn
@@ -143,6 +145,8 @@ def _entry(route: Route) -> ModelEntry:
 
 
 async def _chat(services: Services, call: Call, incoming: Incoming) -> WireReply | Streamed:
+    if incoming.from_amazon:
+        call = await chosen(services, call, partial(choice_of_headers, incoming.header))
     exchange, memory = await decoded_turn(services, call, ChatExchange.decode, incoming)
     return await generated(services, call, exchange, memory)
 
