@@ -215,7 +215,7 @@ def test_no_more_is_held_than_was_declared(entities: bool, text: str, places: li
 def test_what_is_judged_behind_is_never_masked_and_stops_in_the_end(
     layout: list[tuple[type[Part], str]], places: list[int], sizes: list[int]
 ) -> None:
-    policy = model_policy(content={"HATE": {}}, names={"NAME": "BLOCK"}, asyncStreaming=True)
+    policy = model_policy(content={"HATE": {}}, names={"NAME": "BLOCK", "ADDRESS": "BLOCK"}, asyncStreaming=True)
     events = whole_answer(events_of(layout, places))
     behind, verdicts = released(policy, batches_of(events, sizes), releases_first=True)
     before, _ = released(policy, [events])

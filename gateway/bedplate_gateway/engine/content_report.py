@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from bedplate_guardrails.content_check import ContentCheck
-
 from bedplate_core.assessment import Assessment, GuardrailRef, GuardrailTrace
 from bedplate_core.verdicts import Verdict
 from bedplate_gateway.engine.call_guard import use_of
 from bedplate_gateway.records.guardrail_use import GuardrailUse
+from bedplate_guardrails.content_check import ContentCheck
 from bedplate_guardrails.tally import GuardrailFailed
 
 

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
-from bedplate_guardrails.content_check import ContentCheck, ContentText
 
 from bedplate_core.embeddings import Embeddings
 from bedplate_core.errors import InvalidRequest, UnsupportedFeature
@@ -49,6 +48,7 @@ from bedplate_gateway.engine.media import MediaGuard
 from bedplate_gateway.engine.memory import Memory, Remembering
 from bedplate_gateway.engine.settlement import Settlements
 from bedplate_gateway.records.recorder import Recorder
+from bedplate_guardrails.content_check import ContentCheck, ContentText
 from bedplate_guardrails.evaluation import Evaluators
 from bedplate_guardrails.guarding import Guarding
 from bedplate_providers.base import CountsTokens, Embeds
