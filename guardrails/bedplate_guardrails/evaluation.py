@@ -128,13 +128,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What can be evaluated in this installation, for saying so when a policy is saved.
 
     `models` are those of `content`, `topics`, `entities` and `grounding` that are installed; `missing` says what to do
-    about the others. `validators` are the registered ones. `judge` says whether there is a judge model.
+    about the others. `validators` are the registered ones. `judged` are the members of a
+    document that a judge model evaluates (`contentPolicyConfig` and so on), none where there is no judge.
     """
 
     models: frozenset[str] = frozenset()
     missing: str = "the local models are not installed: pip install 'bedplate[models]'"
     validators: frozenset[str] = frozenset()
-    judge: bool = False
+    judged: frozenset[str] = frozenset()
 
 
 __all__ = [

@@ -174,10 +174,11 @@ def rehearsal(rules: ModelRules) -> list[Task]:
 def require_capabilities(document: GuardrailDocument, able: Capabilities) -> None:
     """Raise `InvalidPolicy`, naming the member, for what nothing in this installation could evaluate."""
     for member, tier in tiers_of(document):
-        if tier is Tier.STANDARD and not able.judge:
+        if tier is Tier.STANDARD and member not in able.judged:
+            has = "the judge model of this installation cannot do this" if able.judged else "this installation has none"
             raise InvalidPolicy(
-                f"{member}.tierConfig.tierName: STANDARD needs a judge model, and this installation has none; "
-                "an administrator can name one in the Installation resource, or use CLASSIC"
+                f"{member}.tierConfig.tierName: STANDARD needs a judge model, and {has}; an administrator can name one "
+                "in the Installation resource, or use CLASSIC"
             )
         if tier is Tier.CLASSIC and _MODEL_OF[member] not in able.models:
             raise InvalidPolicy(f"{member}: {able.missing}")

@@ -14,7 +14,7 @@ MAX_SEGMENT_CHARS = 240
 """A sentence that goes on for longer is cut at a space, or here."""
 CONTEXT_CHARS = 240
 """How much of the text before a segment a model sees with it."""
-TAIL_CHARS = 48
+TAIL_CHARS = 60
 """How much at the end of a segment is held until the next one is judged, where names are looked for: a name over the
 cut is then seen whole before its beginning leaves."""
 

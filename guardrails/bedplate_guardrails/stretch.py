@@ -159,11 +159,11 @@ class Stretch:
         return Window(stretch=self, offset=offset, floor=self._floor, start=start, end=end, text=text)
 
     def _tail(self, start: int, end: int) -> int:
-        """Where the held tail of a segment begins: at a word."""
+        """Where the held tail of a segment begins: at a word, if one begins in the tail's first third."""
         if not self._holds_tails:
             return end
         place = max(end - TAIL_CHARS, start)
-        space = self._text.find(" ", place - self._base, end - self._base - 1)
+        space = self._text.find(" ", place - self._base, min(place + TAIL_CHARS // 3, end - 1) - self._base)
         return place if space < 0 else space + 1 + self._base
 
     def _emit(self, limit: int, out: list[str | Edge]) -> None:

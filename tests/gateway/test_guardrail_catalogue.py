@@ -344,9 +344,9 @@ async def test_a_guardrail_asks_only_for_what_is_installed(setting: Setting) -> 
         await setting.apply(fleet + judged)
     with pytest.raises(ResourceError, match="model 'none' does not exist"):
         await setting.apply(fleet + judge.replace("model: m", "model: none"))
-    assert not setting.catalogue.capabilities.judge
+    assert not setting.catalogue.capabilities.judged
     assert await setting.apply(fleet + judge + judged) == [True] * 4
-    assert setting.catalogue.capabilities.judge
+    assert setting.catalogue.capabilities.judged
     assert setting.catalogue.snapshot.judge is not None
     assert setting.catalogue.snapshot.judge.format is JudgeFormat.QWEN3GUARD
     await setting.policies("judged")

@@ -20,7 +20,10 @@ from bedplate_guardrails.policy import GuardedStream, InputCheck, Policy, compil
 PII = ("EMAIL", "PHONE", "CREDIT_DEBIT_CARD_NUMBER", "IP_ADDRESS")
 USAGE = Usage(input_tokens=3, output_tokens=5)
 REF = GuardrailRef(id="gr0house", name="house", version="7")
-ABLE = Capabilities(models=frozenset({"content", "topics", "entities", "grounding"}), judge=True)
+ABLE = Capabilities(
+    models=frozenset({"content", "topics", "entities", "grounding"}),
+    judged=frozenset({"contentPolicyConfig", "topicPolicyConfig", "contextualGroundingPolicyConfig"}),
+)
 
 
 class NoEvaluator:

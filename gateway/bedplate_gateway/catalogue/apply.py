@@ -46,6 +46,7 @@ from bedplate_gateway.catalogue.resources import (
     Resource,
     ResourceError,
     decode_resource,
+    judged_by,
 )
 from bedplate_gateway.catalogue.secrets import SecretError, Secrets
 from bedplate_guardrails.document import InvalidPolicy
@@ -112,7 +113,7 @@ async def apply_resources(
         indexes = await list_indexes(connection)
         for resource in resources:
             _check_references(resource, scopes, known, indexes)
-        able = msgspec.structs.replace(able or Capabilities(), judge=_has_judge(rows, known))
+        able = msgspec.structs.replace(able or Capabilities(), judged=_judged(rows, known))
         for resource in resources:
             _check_policy(resource, able)
     return applied
@@ -268,15 +269,15 @@ def _exists(
     return entry is not None and entry.has(named.version)
 
 
-def _has_judge(rows: Sequence[ResourceRow], known: set[tuple[str, str, str]]) -> bool:
+def _judged(rows: Sequence[ResourceRow], known: set[tuple[str, str, str]]) -> frozenset[str]:
     for row in rows:
         if row.kind == "Installation":
             try:
                 judge = msgspec.convert(row.spec, InstallationSpec).judge
             except msgspec.ValidationError:
-                return False
-            return judge is not None and ("Model", "", judge.model) in known
-    return False
+                return frozenset()
+            return judged_by(judge if judge is not None and ("Model", "", judge.model) in known else None)
+    return frozenset()
 
 
 def _projects_of(resources: Sequence[Resource], scopes: Mapping[str, ProjectId]) -> set[ProjectId]:

@@ -39,6 +39,7 @@ from bedplate_gateway.catalogue.policy_cache import PolicyCache, PolicyKey, comp
 from bedplate_gateway.catalogue.policy_set import AppliedPolicy, PolicySet
 from bedplate_gateway.catalogue.pool import ProviderPool
 from bedplate_gateway.catalogue.repository import list_keys, list_projects, list_resources
+from bedplate_gateway.catalogue.resources import judged_by
 from bedplate_gateway.catalogue.secrets import Secrets
 from bedplate_gateway.catalogue.snapshot import EMPTY, Snapshot
 from bedplate_guardrails.document import InvalidPolicy
@@ -63,7 +64,7 @@ class Catalogue:
         able: Callable[[], Capabilities] = Capabilities,
         prepare: Callable[[Policy], Coroutine[None, None, None]] | None = None,
     ) -> None:
-        """`able` says what is installed for guardrails; its `judge` is not looked at: the catalogue knows better.
+        """`able` says what is installed for guardrails; its `judged` is not looked at: the catalogue knows better.
 
         `prepare` has loaded what a policy needs when it returns; it does not raise. A request that chooses a policy for
         the first time waits for it; for mandatory and default ones it runs beside everything else.
@@ -89,7 +90,7 @@ class Catalogue:
     @property
     def capabilities(self) -> Capabilities:
         """What guardrails can ask for in this installation now."""
-        return msgspec.structs.replace(self._able(), judge=self.snapshot.able.judge)
+        return msgspec.structs.replace(self._able(), judged=self.snapshot.able.judged)
 
     async def load(self) -> None:
         """Read everything and replace the snapshot. Raises `StoreUnavailable`; the old snapshot stays then."""
@@ -104,7 +105,7 @@ class Catalogue:
                 )
                 found = await asyncio.to_thread(compiling.declared, rows.resources, self._secrets)
                 held = compiling.holds(rows, found)
-                able = msgspec.structs.replace(self._able(), judge=found.judge is not None)
+                able = msgspec.structs.replace(self._able(), judged=judged_by(found.judge))
                 known, documents = await self._documents(connection, wanted(held), rows.guardrails, able)
             # Compiling policies is a matter of milliseconds, but the first loads the guardrail library: off the loop.
             compiled_now = await asyncio.to_thread(compiling.policies, documents, able)

@@ -94,6 +94,15 @@ class JudgeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     format: JudgeFormat = JudgeFormat.YES_NO
 
 
+def judged_by(judge: JudgeSpec | None) -> frozenset[str]:
+    """The members of a policy document that a judge evaluates: safety models know content filters only."""
+    if judge is None:
+        return frozenset()
+    if judge.format is JudgeFormat.YES_NO:
+        return frozenset({"contentPolicyConfig", "topicPolicyConfig", "contextualGroundingPolicyConfig"})
+    return frozenset({"contentPolicyConfig"})
+
+
 class InstallationSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the whole installation."""
 
@@ -180,4 +189,5 @@ __all__ = [
     "ResourceError",
     "SessionSpec",
     "decode_resource",
+    "judged_by",
 ]
