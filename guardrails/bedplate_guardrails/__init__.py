@@ -7,6 +7,8 @@ still become one. Anything that goes wrong while checking fails closed.
 
 Text is looked at through normalised views (`views`). Detectors (`detectors`) say what matches for certain and what may
 still come; the scanner (`lane`, `scanner`, `run`) turns that into masks and a release point; `output_guard` and
-`screen` apply it to events and to whole values. `validators` has the detectors as guardrails-ai validators; only it
-imports guardrails-ai, and nothing of the gateway imports it.
+`screen` apply it to events and to whole values. What models evaluate comes after that: `model_check` on a request,
+`window_guard` on an answer, through an `evaluation.Evaluator`; `pool` runs the local `models` and other people's
+validators in processes of their own (`worker`). `validators` has the detectors as guardrails-ai validators; only it and
+the worker import guardrails-ai, and nothing of the gateway does.
 """

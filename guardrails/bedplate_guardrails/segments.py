@@ -15,8 +15,8 @@ MAX_SEGMENT_CHARS = 240
 CONTEXT_CHARS = 240
 """How much of the text before a segment a model sees with it."""
 TAIL_CHARS = 60
-"""How much at the end of a segment is held until the next one is judged, where names are looked for: a name over the
-cut is then seen whole before its beginning leaves."""
+"""How much at the end of a segment is held at most until the next one is judged, where names are looked for; two thirds
+of it at least, where the segment has as much. A name over the cut that is no longer is seen whole before it leaves."""
 
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s|[。！？]|\n""")
 

@@ -144,6 +144,8 @@ async def test_a_name_over_a_cut_does_not_leave_in_part() -> None:
             answer, stream = await answered(policy, text_events([text]))
             assert answer.choices[0].parts[0].text == text.replace(name, "{NAME}")
             assert summary(stream.verdicts) == [("NAME", "mask", 1)]
+    answer, _ = await answered(policy, text_events(["x" * 130 + "!Grace B. Hopper"]))
+    assert answer.choices[0].parts == (Text(text="x" * 130 + "!{NAME}"),)
 
 
 async def test_a_name_that_blocks_ends_the_answer_before_it() -> None:
