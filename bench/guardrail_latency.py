@@ -3,7 +3,8 @@
     python -m bench.guardrail_latency [--calls 40] [--at-once 4]
 
 The whole gateway in one process, on a Postgres of its own, with the scripted provider in place of a model: it repeats
-the question word by word, 50 words a second. Every kind of policy takes its turn in each round, so that all of them see
+the question word by word, 50 words a second. What models said about a text is not remembered here, so that every call
+pays for its question and its answer as if they were new. Every kind of policy takes its turn in each round, so that all of them see
 the same machine; figures are against the calls without a guardrail in the same run.
 """
 
@@ -18,8 +19,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from bedplate_gateway import app
+from bedplate_gateway.settings import Settings
 from bedplate_guardrails.document import PiiType
+from bedplate_guardrails.pool.pool import WorkerPool
+from bedplate_guardrails.pool.settings import PoolSettings
 from bedplate_migrations.runner import upgrade
 from tests.fixtures.asgi import Exchange, InProcess, in_process
 from tests.fixtures.postgres import FAST, start_server
@@ -87,7 +93,7 @@ def policies() -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-async def timed(app: InProcess, guardrail: str | None) -> tuple[float, float]:
+async def timed(served: InProcess, guardrail: str | None) -> tuple[float, float]:
     """Milliseconds until the first text and until the end of one call."""
     began_s = time.perf_counter()
     first_s: list[float] = []
@@ -98,7 +104,7 @@ async def timed(app: InProcess, guardrail: str | None) -> tuple[float, float]:
 
     headers = {} if guardrail is None else {"x-bedplate-guardrail": guardrail}
     body = {"model": "fake/slow", "stream": True, "messages": [{"role": "user", "content": TEXT}]}
-    exchange = await app.post("/v1/chat/completions", body, headers, on_send=on_send)
+    exchange = await served.post("/v1/chat/completions", body, headers, on_send=on_send)
     if exchange.status != 200:
         raise RuntimeError(b"".join(message.get("body", b"") for message in exchange.sent).decode())
     ended_s = time.perf_counter()
@@ -110,15 +116,17 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def measured(app: InProcess, names: list[str], calls: int, at_once: int) -> dict[str, list[tuple[float, float]]]:
+async def measured(
+    served: InProcess, names: list[str], calls: int, at_once: int
+) -> dict[str, list[tuple[float, float]]]:
     """Samples of every kind, and of calls without a guardrail under the empty name."""
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in ("", *names)}
     for name in ("", *names):  # models load, caches fill
-        await timed(app, slug(name) if name else None)
+        await timed(served, slug(name) if name else None)
     for _ in range(-(-calls // at_once)):
         for name in ("", *names):
             guardrail = slug(name) if name else None
-            samples[name].extend(await asyncio.gather(*[timed(app, guardrail) for _ in range(at_once)]))
+            samples[name].extend(await asyncio.gather(*[timed(served, guardrail) for _ in range(at_once)]))
     return samples
 
 
@@ -132,12 +140,17 @@ async def run(calls: int, at_once: int) -> None:
         os.chmod(folder, 0o755)
         server = start_server(Path(folder) / "postgres", FAST)
         try:
-            upgrade(server.url("postgres"))
-            async with in_process(Path(folder), server.url("postgres"), resources=resources(documents)) as app:
-                table(await measured(app, list(documents), calls, at_once))
+            await asyncio.to_thread(upgrade, server.url("postgres"))
+            with mock.patch.object(app, "guardrail_pool", forgetful_pool):
+                async with in_process(Path(folder), server.url("postgres"), resources=resources(documents)) as served:
+                    table(await measured(served, list(documents), calls, at_once))
         finally:
             server.embedded.stop()
             server.embedded.destroy()
+
+
+def forgetful_pool(_: Settings) -> WorkerPool:
+    return WorkerPool(PoolSettings(memory_entries=0))
 
 
 def resources(documents: Mapping[str, Mapping[str, Any]]) -> str:

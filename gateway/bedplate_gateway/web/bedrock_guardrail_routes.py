@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from litestar import delete, get, post, put
-from litestar.connection import Request
 from litestar.response import Response
 
 from bedplate_core.assessment import GuardrailRef
@@ -30,17 +29,13 @@ from bedplate_gateway.dialects.bedrock.guardrails_errors import GUARDRAIL_ERROR_
 from bedplate_gateway.dialects.bedrock.guardrails_ids import guardrail_id, guardrail_version, numbered_version
 from bedplate_gateway.dialects.bedrock.sessions_tokens import Paging
 from bedplate_gateway.dialects.decoding import clip, invalid
-from bedplate_gateway.web.authorization import ACTION
-from bedplate_gateway.web.documentation import BODY, Body
+from bedplate_gateway.web.bedrock_operation import AnyRequest, body_of, documented, error_handlers, json_answer
 from bedplate_gateway.web.edge import principal_of
 from bedplate_gateway.web.incoming import Incoming
-from bedplate_gateway.web.request_body import ClientLeft, read_body
 from bedplate_gateway.web.services import Services, services_of
 from bedplate_guardrails.document import InvalidPolicy, convert_document
 from bedplate_guardrails.evaluation import Capabilities
 from bedplate_guardrails.policy import compile_policy
-
-AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 _IDENTIFIER = 1
 _VERSION_QUERY = frozenset({"guardrailVersion"})
@@ -48,29 +43,13 @@ _TOKEN_QUERY = frozenset({"nextToken"})
 _LIST_FILTER = "guardrailIdentifier"
 
 
-def _error(_: AnyRequest, error: Exception) -> Response[bytes]:
-    if isinstance(error, ClientLeft):
-        return Response(b"", status_code=400)
-    if not isinstance(error, GatewayError):
-        raise error
-    wire = error_reply(error)
-    return Response(wire.body, status_code=wire.status, headers=dict(wire.headers))
-
-
-_HANDLERS: Any = {GatewayError: _error, ClientLeft: _error}
+_HANDLERS: Any = error_handlers(error_reply)
 
 
 def _documented(
     action: Action, *, request: str | None = None, answer: str | None = None, status: int = 200
 ) -> dict[str, Any]:
-    body = Body(
-        status=status,
-        request=None if request is None else f"Bedrock{request}",
-        reply=None if answer is None else f"Bedrock{answer}",
-        error="BedrockExceptionBody",
-        error_statuses=GUARDRAIL_ERROR_STATUSES,
-    )
-    return {ACTION: action, BODY: body}
+    return documented(action, GUARDRAIL_ERROR_STATUSES, request=request, answer=answer, status=status)
 
 
 @post(
@@ -91,13 +70,13 @@ def _documented(
 async def create_guardrail(request: AnyRequest) -> Response[bytes]:
     """CreateGuardrail."""
     principal, services = principal_of(request.scope), services_of(request)
-    asked = decode.new_guardrail(await _body(request))
+    asked = decode.new_guardrail(await body_of(request))
     await _require_enforceable(services, asked.change.document)
     made = await _store(services).create(
         principal.project, asked.change, asked.tags, principal.key_id, asked.repeatable
     )
     await services.catalogue.reload()
-    return _json(reply.created(made), 202)
+    return json_answer(reply.created(made), 202)
 
 
 @get(
@@ -128,7 +107,7 @@ async def list_guardrails(request: AnyRequest) -> Response[bytes]:
     token = None
     if len(rows) > len(shown):
         token = services.page_tokens.seal(reply.Place(shown[-1].created_at, shown[-1].id), bound)
-    return _json(reply.drafts(shown, token))
+    return json_answer(reply.drafts(shown, token))
 
 
 async def _list_versions(request: AnyRequest, name: str, paging: Paging) -> Response[bytes]:
@@ -144,7 +123,7 @@ async def _list_versions(request: AnyRequest, name: str, paging: Paging) -> Resp
     if len(every) > len(shown):
         next_before = row.next_version if last is None else last.version
         token = services.page_tokens.seal(next_before, bound)
-    return _json(reply.versions(row, shown, token))
+    return json_answer(reply.versions(row, shown, token))
 
 
 @get(
@@ -170,7 +149,7 @@ async def get_guardrail(request: AnyRequest) -> Response[bytes]:
         row, shown = await _store(services).version(project, name, version)
     document = row.document if shown is None else shown.document
     problem = await asyncio.to_thread(_problem, document, services.catalogue.capabilities)
-    return _json(reply.whole(row, shown, problem))
+    return json_answer(reply.whole(row, shown, problem))
 
 
 @put(
@@ -188,11 +167,11 @@ async def get_guardrail(request: AnyRequest) -> Response[bytes]:
 async def update_guardrail(request: AnyRequest) -> Response[bytes]:
     """UpdateGuardrail."""
     principal, services = principal_of(request.scope), services_of(request)
-    name, change = _guardrail(request), decode.new_draft(await _body(request))
+    name, change = _guardrail(request), decode.new_draft(await body_of(request))
     await _require_enforceable(services, change.document)
     at = await _store(services).update(principal.project, name, change, principal.key_id)
     await services.catalogue.reload()
-    return _json(reply.updated(name, at), 202)
+    return json_answer(reply.updated(name, at), 202)
 
 
 @post(
@@ -213,10 +192,10 @@ async def update_guardrail(request: AnyRequest) -> Response[bytes]:
 async def create_guardrail_version(request: AnyRequest) -> Response[bytes]:
     """CreateGuardrailVersion."""
     services, name = services_of(request), _guardrail(request)
-    asked = decode.new_version(await _body(request), name)
+    asked = decode.new_version(await body_of(request), name)
     made = await _store(services).freeze(_project(request), name, asked.description, asked.repeatable)
     await services.catalogue.reload()
-    return _json(reply.frozen(made), 202)
+    return json_answer(reply.frozen(made), 202)
 
 
 @delete(
@@ -237,7 +216,7 @@ async def delete_guardrail(request: AnyRequest) -> Response[bytes]:
     version = None if given is None else numbered_version(given)
     await _store(services).delete(principal.project, name, version, principal.key_id)
     await services.catalogue.reload()
-    return _json(b"{}", 202)
+    return json_answer(b"{}", 202)
 
 
 @put(
@@ -260,7 +239,7 @@ async def delete_guardrail(request: AnyRequest) -> Response[bytes]:
 async def put_enforced(request: AnyRequest) -> Response[bytes]:
     """PutEnforcedGuardrailConfiguration."""
     principal, services = principal_of(request.scope), services_of(request)
-    asked = decode.new_enforcement(await _body(request))
+    asked = decode.new_enforcement(await body_of(request))
     if asked.config_id == reply.DECLARED:
         raise _declared()
     _require_models(services, asked.enforcement)
@@ -268,7 +247,7 @@ async def put_enforced(request: AnyRequest) -> Response[bytes]:
     await _require_enforceable(services, stored.document)
     row = await _store(services).enforce(principal.project, asked.config_id, asked.enforcement, principal.key_id)
     await services.catalogue.reload()
-    return _json(reply.put_enforced(row))
+    return json_answer(reply.put_enforced(row))
 
 
 @get(
@@ -289,7 +268,7 @@ async def list_enforced(request: AnyRequest) -> Response[bytes]:
     if "nextToken" in request.query_params:  # the list has one page
         raise InvalidRequest("nextToken: is not a token of this list", param="nextToken")
     project = _project(request)
-    return _json(reply.enforced(await _store(services_of(request)).enforced(project), project))
+    return json_answer(reply.enforced(await _store(services_of(request)).enforced(project), project))
 
 
 @delete(
@@ -309,7 +288,7 @@ async def delete_enforced(request: AnyRequest) -> Response[bytes]:
         raise _declared()
     await _store(services).release(_project(request), config_id)
     await services.catalogue.reload()
-    return _json(b"{}")
+    return json_answer(b"{}")
 
 
 @post(
@@ -324,9 +303,9 @@ async def delete_enforced(request: AnyRequest) -> Response[bytes]:
 )
 async def tag_guardrail(request: AnyRequest) -> Response[bytes]:
     """TagResource of the control plane."""
-    name, arn, tags = decode.tags_to_add(await _body(request))
+    name, arn, tags = decode.tags_to_add(await body_of(request))
     await _store(services_of(request)).add_tags(_project(request), name, tags, arn)
-    return _json(b"{}")
+    return json_answer(b"{}")
 
 
 @post(
@@ -341,9 +320,9 @@ async def tag_guardrail(request: AnyRequest) -> Response[bytes]:
 )
 async def untag_guardrail(request: AnyRequest) -> Response[bytes]:
     """UntagResource of the control plane."""
-    name, keys = decode.keys_to_remove(await _body(request))
+    name, keys = decode.keys_to_remove(await body_of(request))
     await _store(services_of(request)).remove_tags(_project(request), name, keys)
-    return _json(b"{}")
+    return json_answer(b"{}")
 
 
 @post(
@@ -358,9 +337,9 @@ async def untag_guardrail(request: AnyRequest) -> Response[bytes]:
 )
 async def list_guardrail_tags(request: AnyRequest) -> Response[bytes]:
     """ListTagsForResource of the control plane."""
-    name = decode.tagged(await _body(request))
+    name = decode.tagged(await body_of(request))
     row = await _store(services_of(request)).draft(_project(request), name)
-    return _json(reply.tags(row.tags))
+    return json_answer(reply.tags(row.tags))
 
 
 def _store(services: Services) -> GuardrailStore:
@@ -406,14 +385,6 @@ def _declared() -> GatewayError:
         "configId: the installation's files declare this guardrail for the project; it can be changed only there",
         param="configId",
     )
-
-
-async def _body(request: AnyRequest) -> bytes:
-    return await read_body(request.scope, request.receive, services_of(request).settings.max_body_bytes)
-
-
-def _json(body: bytes, status: int = 200) -> Response[bytes]:
-    return Response(body, status_code=status, media_type="application/json")
 
 
 BEDROCK_GUARDRAIL_ROUTES = (

@@ -6,13 +6,11 @@ whichever API began it.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from litestar import delete, get, patch, post, put
-from litestar.connection import Request
 from litestar.response import Response
 
-from bedplate_core.errors import GatewayError
 from bedplate_core.ids import ProjectId, SessionId
 from bedplate_gateway.access.principal import Action
 from bedplate_gateway.dialects.bedrock import sessions_decode as decode
@@ -21,17 +19,13 @@ from bedplate_gateway.dialects.bedrock.sessions_errors import SESSION_ERROR_STAT
 from bedplate_gateway.dialects.bedrock.sessions_ids import digits_of, session_identifier, tagged_session
 from bedplate_gateway.dialects.bedrock.sessions_tokens import Paging
 from bedplate_gateway.dialects.bedrock.tags import keys_to_remove, tags_body, tags_to_add
-from bedplate_gateway.web.authorization import ACTION
-from bedplate_gateway.web.documentation import BODY, Body
+from bedplate_gateway.web.bedrock_operation import AnyRequest, body_of, documented, error_handlers, json_answer
 from bedplate_gateway.web.edge import call_id_of, principal_of
 from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.new_session import new_session
-from bedplate_gateway.web.request_body import ClientLeft, read_body
 from bedplate_gateway.web.services import services_of
 from bedplate_sessions.session import Face, SessionPlace
 from bedplate_sessions.steps import StepPlace
-
-AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 ROLE_HEADER = "x-bedplate-role"
 """On GetInvocationStep's answer: who said it, when the step is an item of a chat. Bedrock has no place for it."""
@@ -40,29 +34,13 @@ _IDENTIFIER = 1
 _STEP = 3
 
 
-def _error(_: AnyRequest, error: Exception) -> Response[bytes]:
-    if isinstance(error, ClientLeft):
-        return Response(b"", status_code=400)
-    if not isinstance(error, GatewayError):
-        raise error
-    wire = error_reply(error)
-    return Response(wire.body, status_code=wire.status, headers=dict(wire.headers))
-
-
-_HANDLERS: Any = {GatewayError: _error, ClientLeft: _error}
+_HANDLERS: Any = error_handlers(error_reply)
 
 
 def _documented(
     action: Action, *, request: str | None = None, answer: str | None = None, status: int = 200
 ) -> dict[str, Any]:
-    body = Body(
-        status=status,
-        request=None if request is None else f"Bedrock{request}",
-        reply=None if answer is None else f"Bedrock{answer}",
-        error="BedrockExceptionBody",
-        error_statuses=SESSION_ERROR_STATUSES,
-    )
-    return {ACTION: action, BODY: body}
+    return documented(action, SESSION_ERROR_STATUSES, request=request, answer=answer, status=status)
 
 
 @put(
@@ -82,9 +60,9 @@ async def create_session(request: AnyRequest) -> Response[bytes]:
     """CreateSession."""
     principal, services = principal_of(request.scope), services_of(request)
     like = new_session(services, principal.project, Face.BEDROCK)
-    new = decode.new_session(await _body(request), like)
+    new = decode.new_session(await body_of(request), like)
     session = await services.sessions.registry.create(principal.project, principal.key_id, new)
-    return _json(reply.created_session(session), 201)
+    return json_answer(reply.created_session(session), 201)
 
 
 @post(
@@ -100,13 +78,13 @@ async def create_session(request: AnyRequest) -> Response[bytes]:
 async def list_sessions(request: AnyRequest) -> Response[bytes]:
     """ListSessions."""
     paging = _paging(request)
-    decode.require_empty(await _body(request))
+    decode.require_empty(await body_of(request))
     services, project = services_of(request), _project(request)
     bound = ("ListSessions", project)
     after = None if paging.token is None else services.page_tokens.open(paging.token, bound, SessionPlace)
     page = await services.sessions.registry.page(project, limit=paging.limit, after=after)
     token = None if page.next_after is None else services.page_tokens.seal(page.next_after, bound)
-    return _json(reply.session_list(page, token))
+    return json_answer(reply.session_list(page, token))
 
 
 @get(
@@ -121,7 +99,9 @@ async def list_sessions(request: AnyRequest) -> Response[bytes]:
 async def get_session(request: AnyRequest) -> Response[bytes]:
     """GetSession."""
     session = _session(request)
-    return _json(reply.whole_session(await services_of(request).sessions.registry.get(_project(request), session)))
+    return json_answer(
+        reply.whole_session(await services_of(request).sessions.registry.get(_project(request), session))
+    )
 
 
 @put(
@@ -136,9 +116,9 @@ async def get_session(request: AnyRequest) -> Response[bytes]:
 )
 async def update_session(request: AnyRequest) -> Response[bytes]:
     """UpdateSession."""
-    session, metadata = _session(request), decode.new_metadata(await _body(request))
+    session, metadata = _session(request), decode.new_metadata(await body_of(request))
     registry = services_of(request).sessions.registry
-    return _json(reply.updated_session(await registry.replace_metadata(_project(request), session, metadata)))
+    return json_answer(reply.updated_session(await registry.replace_metadata(_project(request), session, metadata)))
 
 
 @patch(
@@ -154,8 +134,10 @@ async def update_session(request: AnyRequest) -> Response[bytes]:
 async def end_session(request: AnyRequest) -> Response[bytes]:
     """EndSession."""
     session = _session(request)
-    decode.require_empty(await _body(request))
-    return _json(reply.ended_session(await services_of(request).sessions.registry.end(_project(request), session)))
+    decode.require_empty(await body_of(request))
+    return json_answer(
+        reply.ended_session(await services_of(request).sessions.registry.end(_project(request), session))
+    )
 
 
 @delete(
@@ -172,7 +154,7 @@ async def delete_session(request: AnyRequest) -> Response[bytes]:
     """DeleteSession."""
     session = _session(request)
     await services_of(request).sessions.registry.delete(_project(request), session, only_inactive=True)
-    return _json(b"{}")
+    return json_answer(b"{}")
 
 
 @put(
@@ -189,11 +171,11 @@ async def delete_session(request: AnyRequest) -> Response[bytes]:
 )
 async def create_invocation(request: AnyRequest) -> Response[bytes]:
     """CreateInvocation."""
-    session, new = _session(request), decode.new_invocation(await _body(request))
+    session, new = _session(request), decode.new_invocation(await body_of(request))
     made = await services_of(request).sessions.steps.create_invocation(
         _project(request), session, call_id_of(request.scope), invocation=new.id, description=new.description
     )
-    return _json(reply.created_invocation(session, made), 201)
+    return json_answer(reply.created_invocation(session, made), 201)
 
 
 @post(
@@ -209,13 +191,13 @@ async def create_invocation(request: AnyRequest) -> Response[bytes]:
 async def list_invocations(request: AnyRequest) -> Response[bytes]:
     """ListInvocations."""
     session, paging = _session(request), _paging(request)
-    decode.require_empty(await _body(request))
+    decode.require_empty(await body_of(request))
     services, project = services_of(request), _project(request)
     bound = ("ListInvocations", project, session)
     before = None if paging.token is None else services.page_tokens.open(paging.token, bound, int)
     page = await services.sessions.steps.invocations(project, session, limit=paging.limit, before=before)
     token = None if page.next_before is None else services.page_tokens.seal(page.next_before, bound)
-    return _json(reply.invocation_list(session, page, token))
+    return json_answer(reply.invocation_list(session, page, token))
 
 
 @put(
@@ -235,11 +217,11 @@ async def list_invocations(request: AnyRequest) -> Response[bytes]:
 )
 async def put_invocation_step(request: AnyRequest) -> Response[bytes]:
     """PutInvocationStep."""
-    session, new = _session(request), decode.new_step(await _body(request))
+    session, new = _session(request), decode.new_step(await body_of(request))
     step = await services_of(request).sessions.steps.put(
         _project(request), session, invocation=new.invocation, step=new.id, time=new.time, blocks=new.blocks
     )
-    return _json(reply.put_step(step), 201)
+    return json_answer(reply.put_step(step), 201)
 
 
 @post(
@@ -255,7 +237,7 @@ async def put_invocation_step(request: AnyRequest) -> Response[bytes]:
 async def list_invocation_steps(request: AnyRequest) -> Response[bytes]:
     """ListInvocationSteps."""
     session, paging = _session(request), _paging(request)
-    invocation = decode.invocation_filter(await _body(request))
+    invocation = decode.invocation_filter(await body_of(request))
     services, project = services_of(request), _project(request)
     bound = ("ListInvocationSteps", project, session, invocation or "")
     before = None if paging.token is None else services.page_tokens.open(paging.token, bound, StepPlace)
@@ -263,7 +245,7 @@ async def list_invocation_steps(request: AnyRequest) -> Response[bytes]:
         project, session, limit=paging.limit, invocation=invocation, before=before
     )
     token = None if page.next_before is None else services.page_tokens.seal(page.next_before, bound)
-    return _json(reply.step_list(session, page, token))
+    return json_answer(reply.step_list(session, page, token))
 
 
 @post(
@@ -283,10 +265,10 @@ async def get_invocation_step(request: AnyRequest) -> Response[bytes]:
     """GetInvocationStep."""
     session = _session(request)
     name = digits_of(Incoming(request.scope, b"").segment(_STEP), "invocationStepId")
-    invocation = decode.invocation_of_step(await _body(request))
+    invocation = decode.invocation_of_step(await body_of(request))
     step = await services_of(request).sessions.steps.step(_project(request), session, invocation=invocation, step=name)
     headers = {} if step.message is None else {ROLE_HEADER: step.message.role.value}
-    return _json(reply.whole_step(session, step), headers=headers)
+    return json_answer(reply.whole_step(session, step), headers=headers)
 
 
 @post(
@@ -301,9 +283,9 @@ async def get_invocation_step(request: AnyRequest) -> Response[bytes]:
 )
 async def tag_resource(request: AnyRequest) -> Response[bytes]:
     """TagResource."""
-    session, tags = _tagged(request), tags_to_add(await _body(request))
+    session, tags = _tagged(request), tags_to_add(await body_of(request))
     await services_of(request).sessions.tags.add(_project(request), session, tags)
-    return _json(b"{}")
+    return json_answer(b"{}")
 
 
 @delete(
@@ -320,7 +302,7 @@ async def untag_resource(request: AnyRequest) -> Response[bytes]:
     """UntagResource."""
     session, keys = _tagged(request), keys_to_remove(request.query_params.getall("tagKeys", []))
     await services_of(request).sessions.tags.remove(_project(request), session, keys)
-    return _json(b"{}")
+    return json_answer(b"{}")
 
 
 @get(
@@ -335,7 +317,7 @@ async def untag_resource(request: AnyRequest) -> Response[bytes]:
 async def list_tags_for_resource(request: AnyRequest) -> Response[bytes]:
     """ListTagsForResource."""
     session = await services_of(request).sessions.registry.get(_project(request), _tagged(request))
-    return _json(tags_body(session.tags))
+    return json_answer(tags_body(session.tags))
 
 
 def _session(request: AnyRequest) -> SessionId:
@@ -352,14 +334,6 @@ def _project(request: AnyRequest) -> ProjectId:
 
 def _paging(request: AnyRequest) -> Paging:
     return Paging.decode(list(request.query_params), request.query_params.get)
-
-
-async def _body(request: AnyRequest) -> bytes:
-    return await read_body(request.scope, request.receive, services_of(request).settings.max_body_bytes)
-
-
-def _json(body: bytes, status: int = 200, *, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
 BEDROCK_SESSION_ROUTES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -13,10 +13,9 @@ from bedplate_core.jsonvalue import JSON, JSONObject
 from bedplate_gateway.catalogue.guardrail_rows import Change
 from bedplate_gateway.catalogue.guardrail_store import Enforcement, Repeatable
 from bedplate_gateway.dialects.bedrock import guardrails_wire as wire
+from bedplate_gateway.dialects.bedrock.body_reader import BodyReader
 from bedplate_gateway.dialects.bedrock.guardrails_ids import guardrail_id, numbered_version, tagged_guardrail
-from bedplate_gateway.dialects.decoding import FieldRules, bounded_json, decode_body, raw_fields
-
-T = TypeVar("T", bound=msgspec.Struct)
+from bedplate_gateway.dialects.decoding import bounded_json, raw_fields
 
 OWN_MEMBER: Final = "bedplateConfig"
 DOCUMENT_MEMBERS: Final = (
@@ -32,27 +31,13 @@ DOCUMENT_MEMBERS: Final = (
 )
 """The members of CreateGuardrail that are the draft; the others are about it."""
 
-
-class _Reader(Generic[T]):
-    """Decodes one operation's bodies; no body is one without members."""
-
-    def __init__(self, kind: type[T]) -> None:
-        self._decoder = msgspec.json.Decoder(kind)
-        # The struct refuses what it does not know itself.
-        mapped = frozenset([field.encode_name for field in msgspec.structs.fields(kind)])
-        self._rules = FieldRules(mapped=mapped, ignored={}, refused={})
-
-    def __call__(self, body: bytes) -> T:
-        return decode_body(self._decoder, body or b"{}", self._rules)[0]
-
-
-_CREATE: Final = _Reader(wire.CreateGuardrailRequest)
-_UPDATE: Final = _Reader(wire.UpdateGuardrailRequest)
-_FREEZE: Final = _Reader(wire.CreateGuardrailVersionRequest)
-_ENFORCE: Final = _Reader(wire.PutEnforcedGuardrailConfigurationRequest)
-_TAG: Final = _Reader(wire.TagGuardrailRequest)
-_UNTAG: Final = _Reader(wire.UntagGuardrailRequest)
-_LIST_TAGS: Final = _Reader(wire.ListGuardrailTagsRequest)
+_CREATE: Final = BodyReader(wire.CreateGuardrailRequest)
+_UPDATE: Final = BodyReader(wire.UpdateGuardrailRequest)
+_FREEZE: Final = BodyReader(wire.CreateGuardrailVersionRequest)
+_ENFORCE: Final = BodyReader(wire.PutEnforcedGuardrailConfigurationRequest)
+_TAG: Final = BodyReader(wire.TagGuardrailRequest)
+_UNTAG: Final = BodyReader(wire.UntagGuardrailRequest)
+_LIST_TAGS: Final = BodyReader(wire.ListGuardrailTagsRequest)
 
 
 class NewGuardrail(msgspec.Struct, frozen=True, kw_only=True):

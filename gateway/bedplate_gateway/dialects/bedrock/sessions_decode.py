@@ -4,42 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
 from bedplate_core.errors import InvalidRequest
 from bedplate_core.messages import Image, MediaBytes, MediaUrl, Text
 from bedplate_gateway.dialects.bedrock import sessions_wire as wire
+from bedplate_gateway.dialects.bedrock.body_reader import BodyReader
 from bedplate_gateway.dialects.bedrock.converse_wire import chosen
 from bedplate_gateway.dialects.bedrock.sessions_ids import digits_of
-from bedplate_gateway.dialects.decoding import FieldRules, decode_body
 from bedplate_sessions.session import NewSession
 from bedplate_sessions.steps import StepBlock
 
-T = TypeVar("T", bound=msgspec.Struct)
-
-
-class _Reader(Generic[T]):
-    """Decodes one operation's bodies; no body is one without members."""
-
-    def __init__(self, kind: type[T]) -> None:
-        self._decoder = msgspec.json.Decoder(kind)
-        # The struct refuses what it does not know itself.
-        mapped = frozenset([field.encode_name for field in msgspec.structs.fields(kind)])
-        self._rules = FieldRules(mapped=mapped, ignored={}, refused={})
-
-    def __call__(self, body: bytes) -> T:
-        return decode_body(self._decoder, body or b"{}", self._rules)[0]
-
-
-_CREATE_SESSION: Final = _Reader(wire.CreateSessionRequest)
-_UPDATE_SESSION: Final = _Reader(wire.UpdateSessionRequest)
-_CREATE_INVOCATION: Final = _Reader(wire.CreateInvocationRequest)
-_PUT_STEP: Final = _Reader(wire.PutInvocationStepRequest)
-_GET_STEP: Final = _Reader(wire.GetInvocationStepRequest)
-_LIST_STEPS: Final = _Reader(wire.ListInvocationStepsRequest)
-_EMPTY: Final = _Reader(wire.EmptyRequest)
+_CREATE_SESSION: Final = BodyReader(wire.CreateSessionRequest)
+_UPDATE_SESSION: Final = BodyReader(wire.UpdateSessionRequest)
+_CREATE_INVOCATION: Final = BodyReader(wire.CreateInvocationRequest)
+_PUT_STEP: Final = BodyReader(wire.PutInvocationStepRequest)
+_GET_STEP: Final = BodyReader(wire.GetInvocationStepRequest)
+_LIST_STEPS: Final = BodyReader(wire.ListInvocationStepsRequest)
+_EMPTY: Final = BodyReader(wire.EmptyRequest)
 
 
 class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
