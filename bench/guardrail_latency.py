@@ -4,8 +4,8 @@
 
 The whole gateway in one process, on a Postgres of its own, with the scripted provider in place of a model: it repeats
 the question word by word, 50 words a second. What models said about a text is not remembered here, so that every call
-pays for its question and its answer as if they were new. Every kind of policy takes its turn in each round, so that all of them see
-the same machine; figures are against the calls without a guardrail in the same run.
+pays for its question and its answer as if they were new. Every kind of policy takes its turn in each round, so that
+all of them see the same machine; figures are against the calls without a guardrail in the same run.
 """
 
 from __future__ import annotations
