@@ -225,6 +225,19 @@ def test_our_own_member_is_kept_as_it_is(raw: httpx.Client, gateway: RunningGate
     assert "wordPolicy" not in got
 
 
+def test_what_is_held_back_is_declared(raw: httpx.Client) -> None:
+    word = {"wordPolicyConfig": {"wordsConfig": [{"text": "sesame", "outputAction": "BLOCK"}]}}
+    schema = {"bedplateConfig": {"answerSchemaConfig": {"schema": {}}, "evaluationTimeoutMs": 700}}
+    declared: list[object] = []
+    for number, config in enumerate((word, schema)):
+        made = raw.post("/guardrails", json={"name": f"held-{number}", **MESSAGES, **config}).json()
+        declared.append(raw.get(f"/guardrails/{made['guardrailId']}").json()["bedplateHoldBack"])
+    assert declared == [
+        {"bytes": 24, "evaluationMs": 0},
+        {"bytes": None, "evaluationMs": 700},
+    ]
+
+
 def test_a_token_makes_a_request_once(gateway: RunningGateway, call: Guardrails, stranger: Guardrails) -> None:
     token, other = uuid.uuid4().hex, uuid.uuid4().hex
     create: dict[str, Any] = {"name": f"t-{token[:8]}", **WORDS, "tags": [{"key": "a", "value": "b"}]}

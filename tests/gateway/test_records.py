@@ -132,6 +132,7 @@ def test_a_blocked_call_is_completed_with_its_verdicts(
     assert uses[0]["units"]["word"] == 1
     assert uses[0]["chars"] == len(text)
     assert text not in record["guardrails"]
+    assert (uses[-1]["hold_back_bytes"] is None) == (side == "input")
 
 
 def test_embeddings_and_their_refusal(gateway: RunningGateway) -> None:

@@ -20,6 +20,7 @@ from bedplate_gateway.records.guardrail_use import GuardrailUse
 from bedplate_guardrails.evaluation import Evaluators
 from bedplate_guardrails.guarded_stream import GuardedStream
 from bedplate_guardrails.guarding import AnswerContext, Guarding
+from bedplate_guardrails.holdback import HoldBack
 from bedplate_guardrails.input_check import InputCheck
 from bedplate_guardrails.policy import Policy
 from bedplate_guardrails.tagged_text import with_tags
@@ -133,17 +134,20 @@ class CallGuard:
 
     def uses(self) -> tuple[GuardrailUse, ...]:
         """What each guardrail evaluated, for the record."""
-        assessments = [check.assessment for check in self._checks if check.assessment is not None]
-        assessments.extend(stream.assessment for stream in self._streams)
-        return tuple(use_of(assessment) for assessment in assessments)
+        uses = [use_of(check.assessment) for check in self._checks if check.assessment is not None]
+        uses.extend(use_of(stream.assessment, policy.hold_back) for stream, policy in self._streamed())
+        return tuple(uses)
 
     def _policy_of_output(self) -> Policy:
-        for stream, applied in zip(
-            self._streams, (one for one in self._applied if one.policy.guards_output), strict=True
-        ):
+        for stream, policy in self._streamed():
             if stream.assessment.intervened:
-                return applied.policy
+                return policy
         return self._applied[-1].policy
+
+    def _streamed(self) -> list[tuple[GuardedStream, Policy]]:
+        """The answer's streams, each with its policy; none before there is an answer."""
+        policies = [applied.policy for applied in self._applied if applied.policy.guards_output]
+        return list(zip(self._streams, policies, strict=False))
 
     def _guarding(self, applied: AppliedPolicy) -> Guarding:
         choice = self._choice
@@ -159,8 +163,8 @@ class CallGuard:
         )
 
 
-def use_of(assessment: Assessment) -> GuardrailUse:
-    """What the record keeps of an assessment."""
+def use_of(assessment: Assessment, hold_back: HoldBack | None = None) -> GuardrailUse:
+    """What the record keeps of an assessment; `hold_back` is what the guardrail declares, of one of an answer."""
     return GuardrailUse(
         id=assessment.guardrail.id,
         name=assessment.guardrail.name,
@@ -171,6 +175,7 @@ def use_of(assessment: Assessment) -> GuardrailUse:
         units=assessment.units,
         chars=assessment.guarded_chars,
         latency_ms=round(assessment.latency_ms, 3),
+        hold_back_bytes=None if hold_back is None else hold_back.bytes,
     )
 
 

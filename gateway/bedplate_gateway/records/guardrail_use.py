@@ -11,6 +11,8 @@ class GuardrailUse(msgspec.Struct, frozen=True, kw_only=True):
     """One guardrail on one side of a call.
 
     `units` are text units by kind of policy, `chars` the characters evaluated, `latency_ms` the time that took.
+    `hold_back_bytes` is the most that the guardrail keeps back of a text of an answer; None where that is all of it,
+    and for a request, which is always evaluated whole.
     """
 
     id: str
@@ -22,6 +24,7 @@ class GuardrailUse(msgspec.Struct, frozen=True, kw_only=True):
     units: GuardrailUnits
     chars: int
     latency_ms: float
+    hold_back_bytes: int | None = None
 
 
 __all__ = ["GuardrailUse"]

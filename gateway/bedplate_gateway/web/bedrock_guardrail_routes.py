@@ -35,7 +35,7 @@ from bedplate_gateway.web.incoming import Incoming
 from bedplate_gateway.web.services import Services, services_of
 from bedplate_guardrails.document import InvalidPolicy, convert_document
 from bedplate_guardrails.evaluation import Capabilities
-from bedplate_guardrails.policy import compile_policy
+from bedplate_guardrails.policy import Policy, compile_policy
 
 _IDENTIFIER = 1
 _VERSION_QUERY = frozenset({"guardrailVersion"})
@@ -133,7 +133,8 @@ async def _list_versions(request: AnyRequest, name: str, paging: Paging) -> Resp
     summary="Describe a guardrail",
     description=(
         "The draft, or the version that `guardrailVersion` names in the query. The status is FAILED when it cannot be "
-        "enforced as it stands; `statusReasons` says why."
+        "enforced as it stands; `statusReasons` says why. `bedplateHoldBack` is the most that it keeps back of answers "
+        "while they are streamed: `bytes` of one text, null for all of it, and the `evaluationMs` that models may take."
     ),
     tags=["Bedrock guardrails"],
     operation_id="GetGuardrail",
@@ -148,8 +149,10 @@ async def get_guardrail(request: AnyRequest) -> Response[bytes]:
     else:
         row, shown = await _store(services).version(project, name, version)
     document = row.document if shown is None else shown.document
-    problem = await asyncio.to_thread(_problem, document, services.catalogue.capabilities)
-    return json_answer(reply.whole(row, shown, problem))
+    compiled = await asyncio.to_thread(_compiled, document, services.catalogue.capabilities)
+    if isinstance(compiled, InvalidPolicy):
+        return json_answer(reply.whole(row, shown, problem=str(compiled)))
+    return json_answer(reply.whole(row, shown, hold_back=compiled.hold_back))
 
 
 @put(
@@ -356,18 +359,17 @@ def _guardrail(request: AnyRequest) -> str:
 
 async def _require_enforceable(services: Services, document: JSON) -> None:
     """Raise `InvalidRequest`, naming the member, for a document that nothing here could enforce as it is written."""
-    problem = await asyncio.to_thread(_problem, document, services.catalogue.capabilities)
-    if problem is not None:
-        raise invalid(problem)
+    compiled = await asyncio.to_thread(_compiled, document, services.catalogue.capabilities)
+    if isinstance(compiled, InvalidPolicy):
+        raise invalid(str(compiled))
 
 
-def _problem(document: JSON, able: Capabilities) -> str | None:
-    """Why a document cannot be enforced; None when it can. Takes milliseconds."""
+def _compiled(document: JSON, able: Capabilities) -> Policy | InvalidPolicy:
+    """The policy of a document, or why it cannot be enforced. Takes milliseconds."""
     try:
-        compile_policy(GuardrailRef(id="", name="", version=DRAFT), convert_document(document), able)
+        return compile_policy(GuardrailRef(id="", name="", version=DRAFT), convert_document(document), able)
     except InvalidPolicy as error:
-        return str(error)
-    return None
+        return error
 
 
 def _require_models(services: Services, enforcement: Enforcement) -> None:

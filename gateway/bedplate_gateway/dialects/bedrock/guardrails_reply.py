@@ -22,6 +22,7 @@ from bedplate_gateway.catalogue.holds import is_selective
 from bedplate_gateway.dialects.bedrock import guardrails_wire as wire
 from bedplate_gateway.dialects.bedrock.guardrails_ids import guardrail_arn, profile_of
 from bedplate_gateway.dialects.decoding import clip
+from bedplate_guardrails.holdback import HoldBack
 
 DECLARED: Final = "declared"
 """The `configId` of what the installation's files make mandatory in a project."""
@@ -70,10 +71,12 @@ def frozen(made: Frozen) -> bytes:
     return msgspec.json.encode(wire.CreateGuardrailVersionResponse(guardrail_id=made.id, version=str(made.version)))
 
 
-def whole(row: GuardrailRow, version: VersionRow | None, problem: str | None) -> bytes:
+def whole(
+    row: GuardrailRow, version: VersionRow | None, *, problem: str | None = None, hold_back: HoldBack | None = None
+) -> bytes:
     """The body of GetGuardrail's answer, for a version or with None for the draft.
 
-    `problem` says why it cannot be enforced as it stands.
+    `problem` says why it cannot be enforced as it stands, and `hold_back` what it declares when it can.
     """
     document = row.document if version is None else version.document
     return msgspec.json.encode(
@@ -97,8 +100,13 @@ def whole(row: GuardrailRow, version: VersionRow | None, problem: str | None) ->
             status_reasons=() if problem is None else (clip(problem, _MAX_REASON_CHARS),),
             failure_recommendations=() if problem is None else ("Change the guardrail, or what is installed here.",),
             bedplate_config=cast("JSONObject | None", document.get("bedplateConfig")),
+            bedplate_hold_back=None if hold_back is None else _hold_back(hold_back),
         )
     )
+
+
+def _hold_back(hold_back: HoldBack) -> wire.HoldBackDetails:
+    return wire.HoldBackDetails(bytes=hold_back.bytes, evaluation_ms=hold_back.evaluation_ms)
 
 
 def drafts(rows: Sequence[GuardrailRow], token: str | None) -> bytes:

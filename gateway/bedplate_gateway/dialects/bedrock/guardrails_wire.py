@@ -194,6 +194,13 @@ class ListGuardrailsResponse(_Reply, frozen=True, kw_only=True):
     next_token: str | None = None
 
 
+class HoldBackDetails(_Reply, frozen=True, kw_only=True):
+    """The most that a guardrail keeps back of one text of a streamed answer; `bytes` is null where it is all of it."""
+
+    bytes: int | None
+    evaluation_ms: int
+
+
 class GetGuardrailResponse(_Reply, frozen=True, kw_only=True):
     """The body of GetGuardrail's answer. Policies are as they were given, under Bedrock's names for answers."""
 
@@ -216,6 +223,7 @@ class GetGuardrailResponse(_Reply, frozen=True, kw_only=True):
     status_reasons: tuple[str, ...] = ()
     failure_recommendations: tuple[str, ...] = ()
     bedplate_config: JSONObject | None = None
+    bedplate_hold_back: HoldBackDetails | None = None
 
 
 class PutEnforcedGuardrailConfigurationResponse(_Reply, frozen=True, kw_only=True):
