@@ -243,13 +243,29 @@ def test_what_opens_conversations_comes_to_the_same_settings() -> None:
     assert account["metadata"]["annotations"] == {"note": "an account annotation"}
 
 
-def test_the_defaults_of_sessions_are_the_gateways_own() -> None:
+def test_the_defaults_of_sessions_and_guardrails_are_the_gateways_own() -> None:
     variables = environment(gateway_of(render(values("minimal"))))
     given = settings_from_environment({key: value for key, value in variables.items() if isinstance(value, str)})
     own = settings_from_environment({})
     for field in own.__struct_fields__:
-        if field.startswith(("session", "reply", "key_", "vault", "kms", "response")):
+        if field.startswith(("session", "reply", "key_", "vault", "kms", "response", "guardrail")):
             assert getattr(given, field) == getattr(own, field), field
+
+
+def test_what_declares_a_guardrail_knows_what_can_be_evaluated() -> None:
+    said = {
+        name: {key: value for key, value in environment(pod).items() if key.startswith("BEDPLATE_GUARDRAIL")}
+        for name, pod in pods(render(values("full")))
+        if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "engine"
+    }
+    assert {name.partition("/")[0] for name in said} >= {"Deployment", "Job"}
+    for name, variables in said.items():
+        assert variables == {
+            "BEDPLATE_GUARDRAIL_PROCESSES": "2",
+            "BEDPLATE_GUARDRAIL_QUEUE": "100",
+            "BEDPLATE_GUARDRAIL_MODELS": "/opt/models",
+            "BEDPLATE_GUARDRAIL_VALIDATORS": "/etc/own/validators.yaml",
+        }, name
 
 
 def test_every_provider_of_session_keys_that_the_chart_names_is_one_of_the_gateways(tmp_path: Path) -> None:

@@ -93,6 +93,23 @@ seccompProfile:
 - name: BEDPLATE_SECRETS_DIR
   value: /etc/bedplate/secrets
 {{- end }}
+{{- include "bedplate.guardrailEnvironment" . }}
+{{- end -}}
+
+{{/* For every pod, because what declares a guardrail is to know what can be evaluated as well as what enforces it. */}}
+{{- define "bedplate.guardrailEnvironment" }}
+- name: BEDPLATE_GUARDRAIL_PROCESSES
+  value: {{ int64 .Values.guardrails.processes | quote }}
+- name: BEDPLATE_GUARDRAIL_QUEUE
+  value: {{ int64 .Values.guardrails.queue | quote }}
+{{- with .Values.guardrails.modelsFolder }}
+- name: BEDPLATE_GUARDRAIL_MODELS
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.guardrails.validatorsFile }}
+- name: BEDPLATE_GUARDRAIL_VALIDATORS
+  value: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "bedplate.volumeMounts" -}}
